@@ -1,0 +1,1 @@
+//! kuma-core

@@ -1,0 +1,2 @@
+//! kuma-cp
+fn main() {}

@@ -1,0 +1,2 @@
+//! kuma-dp
+fn main() {}

@@ -1,0 +1,2 @@
+//! kuma-injector
+fn main() {}

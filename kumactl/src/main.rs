@@ -1,0 +1,2 @@
+//! kumactl
+fn main() {}

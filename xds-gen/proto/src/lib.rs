@@ -1,0 +1,1 @@
+//! xds-gen/proto
