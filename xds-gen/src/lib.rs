@@ -1,1 +1,9 @@
-//! xds-gen
+//! Rendering of the mesh to Envoy configuration, and the protocol that carries it: pure functions and values, without
+//! sockets, files, clocks or randomness.
+//!
+//! Data flows from the intermediate form of `kuma-core` to [`set::Rendered`] resources, from there through
+//! [`delta::Session`] (one per stream) to [`frame`], which writes what is sent.
+#![forbid(unsafe_code)]
+
+pub mod json;
+pub mod set;
