@@ -1,0 +1,85 @@
+//! HostnameGenerator: gives destinations their hostnames by a template.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    meta::Labels,
+    registry::{Descriptor, Kind, Role, Scope, Shape, Sync},
+    resource::{NoStatus, Spec},
+};
+
+/// Spec of a HostnameGenerator.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostnameGenerator {
+    /// Which destinations get a hostname; exactly one kind is set.
+    pub selector: HostnameSelector,
+    /// Template, such as `{{ .DisplayName }}.svc.mesh.local`.
+    pub template: String,
+    /// Hook for implementations beyond the built-in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extension: Option<Extension>,
+}
+
+/// A typed hook with free configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Extension {
+    /// Which extension.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its configuration, any JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<serde_json::Value>,
+}
+
+/// Selector of destinations, by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostnameSelector {
+    /// Selects MeshServices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mesh_service: Option<LabelSelector>,
+    /// Selects MeshExternalServices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mesh_external_service: Option<LabelSelector>,
+    /// Selects MeshMultiZoneServices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mesh_multi_zone_service: Option<LabelSelector>,
+}
+
+/// All labels must be equal; none selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LabelSelector {
+    /// Wanted labels.
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    pub match_labels: Labels,
+}
+
+impl LabelSelector {
+    /// True if `labels` has every wanted label.
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.match_labels.iter().all(|(k, v)| labels.get(k) == Some(v))
+    }
+}
+
+impl Spec for HostnameGenerator {
+    type Status = NoStatus;
+    const DESCRIPTOR: Descriptor = Descriptor {
+        kind: Kind::HostnameGenerator,
+        name: "HostnameGenerator",
+        path: "hostnamegenerators",
+        alias: None,
+        cli: Some("hostnamegenerator"),
+        display: "Hostname Generator",
+        display_plural: "Hostname Generators",
+        short: Some("hg"),
+        scope: Scope::Global,
+        shape: Shape::SpecStatus,
+        sync: Sync::Both,
+        role: Role::System,
+        has_status: false,
+        insight: None,
+    };
+}

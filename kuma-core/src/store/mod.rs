@@ -1,0 +1,132 @@
+//! The store: where resources live. One trait, several backends; every backend passes one contract suite.
+//!
+//! Writes go in atomic batches with optimistic versions; readers follow a watch that starts with the full state and
+//! then delivers each committed batch once, in order.
+
+mod memory;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+pub use memory::MemoryStore;
+
+use crate::{
+    meta::Version,
+    resource::{AnyResource, Key},
+};
+
+/// One write of a batch. The store sets times and version.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Must not exist yet. `owner`: deleted together with that object.
+    Create {
+        /// What to store; times and version are ignored.
+        resource: AnyResource,
+        /// Object that owns it.
+        owner: Option<Key>,
+    },
+    /// Must exist at this version.
+    Update {
+        /// What to store; times and version are ignored.
+        resource: AnyResource,
+        /// Version that the writer has read.
+        expected: Version,
+    },
+    /// Must exist, at this version if one is given. Owned objects go with it.
+    Delete {
+        /// Which.
+        key: Key,
+        /// Version that the writer has read; `None` deletes whatever is there.
+        expected: Option<Version>,
+    },
+}
+
+impl Write {
+    /// Key of the object that is written.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Create { resource, .. } | Self::Update { resource, .. } => resource.key(),
+            Self::Delete { key, .. } => key.clone(),
+        }
+    }
+}
+
+/// Why a batch was not written; nothing of it was.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Update or delete of an object that is not there.
+    #[error("resource not found: type={:?} name={:?} mesh={:?}", .0.kind.name(), .0.name, .0.mesh)]
+    NotFound(Key),
+    /// Create of an object that is there.
+    #[error("resource already exists: type={:?} name={:?} mesh={:?}", .0.kind.name(), .0.name, .0.mesh)]
+    AlreadyExists(Key),
+    /// Somebody else wrote first.
+    #[error("resource conflict: type={:?} name={:?} mesh={:?}", .0.kind.name(), .0.name, .0.mesh)]
+    Conflict(Key),
+    /// The backend cannot be reached or is shutting down; try again later.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(Arc<str>),
+}
+
+/// Position in the store's history; grows with every committed batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// What a committed batch did to one object.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Which object.
+    pub key: Key,
+    /// What it is now; `None` if it was deleted.
+    pub now: Option<AnyResource>,
+}
+
+/// What a watcher sees.
+#[derive(Clone, Debug)]
+pub enum WatchEvent {
+    /// Everything, at a revision. First on every watch, and again when events may have been missed.
+    Reset {
+        /// State that follows is of this revision.
+        revision: Revision,
+        /// Every object.
+        resources: Arc<[AnyResource]>,
+    },
+    /// One committed batch.
+    Changes {
+        /// Revision after it.
+        revision: Revision,
+        /// Objects that it changed, each once, cascades included.
+        changes: Arc<[Change]>,
+    },
+}
+
+/// What was committed.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Revision of the commit; a reader that has seen it sees these writes.
+    pub revision: Revision,
+    /// The objects as stored, in the order of the batch; `None` for deletions.
+    pub resources: Vec<Option<AnyResource>>,
+}
+
+/// Where resources live.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Reads one object from the store itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] only; a missing object is `None`.
+    async fn get(&self, key: &Key) -> Result<Option<AnyResource>, StoreError>;
+
+    /// Writes a batch: all of it or nothing.
+    ///
+    /// # Errors
+    /// The first write that cannot be done, by its reason.
+    async fn write(&self, batch: Vec<Write>) -> Result<Committed, StoreError>;
+
+    /// Follows the store: a [`WatchEvent::Reset`] at once, then every commit. The channel closes when the store does;
+    /// a receiver that falls behind is sent a new `Reset` instead of the backlog.
+    async fn watch(&self) -> Result<mpsc::Receiver<WatchEvent>, StoreError>;
+}
