@@ -206,8 +206,6 @@ impl AnyResource {
     }
     /// Same content: labels, spec and status (times and version are not compared).
     pub fn same_content(&self, other: &Self) -> bool {
-        self.meta.labels == other.meta.labels
-            && self.body.spec_eq(&*other.body)
-            && self.body.status_eq(&*other.body)
+        self.meta.labels == other.meta.labels && self.body.spec_eq(&*other.body) && self.body.status_eq(&*other.body)
     }
 }

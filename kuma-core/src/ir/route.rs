@@ -334,8 +334,8 @@ impl Route {
             RouteAction::Forward(forward) => Some(forward),
             _ => None,
         };
-        forward.into_iter().flat_map(|f| {
-            f.splits.iter().map(|s| s.cluster.clone()).chain(f.mirrors.iter().map(|m| m.cluster.clone()))
-        })
+        forward
+            .into_iter()
+            .flat_map(|f| f.splits.iter().map(|s| s.cluster.clone()).chain(f.mirrors.iter().map(|m| m.cluster.clone())))
     }
 }
