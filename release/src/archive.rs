@@ -6,6 +6,7 @@
 mod licences;
 mod tarball;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -36,37 +37,52 @@ pub struct Archive {
     pub folder: String,
 }
 
-/// Builds and packs into `into`, which is created.
-pub fn pack(into: &Path, how: Build) -> Result<Archive> {
+/// Everything that goes into an archive, built and at hand.
+#[derive(Debug)]
+pub struct Parts {
+    how: Build,
+    source: Source,
+    built: BTreeMap<String, PathBuf>,
+    envoy: PathBuf,
+}
+
+/// Builds the executables, showing cargo's progress, and fetches Envoy.
+pub fn build(how: Build) -> Result<Parts> {
     let source = Source::read()?;
     let built = executables::build(how, &source)?;
-    let envoy = envoy::ensure()?;
-    let folder = format!("kuma-{}", workspace::VERSION);
-    let entries = entries(&folder, &built, &envoy)?;
+    Ok(Parts { how, source, built, envoy: envoy::ensure()? })
+}
 
-    fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
-    let path = into.join(file_name()?);
-    // Written aside and renamed, so that an interrupted run leaves no half archive under the right name.
-    let partial = path.with_extension("partial");
-    let file = File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
-    let compression = match how {
-        Build::Shipped => Compression::new(6),
-        Build::Debug => Compression::fast(),
-    };
-    tarball::write(file, &entries, source.epoch, compression)
-        .and_then(|()| Ok(fs::rename(&partial, &path)?))
-        .inspect_err(|_| drop(fs::remove_file(&partial)))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Archive { size: fs::metadata(&path)?.len(), path, folder })
+impl Parts {
+    /// Writes the archive into `into`, which is created.
+    pub fn pack(&self, into: &Path) -> Result<Archive> {
+        let folder = format!("kuma-{}", workspace::VERSION);
+        let entries = entries(&folder, &self.built, &self.envoy)?;
+
+        fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
+        let path = into.join(file_name()?);
+        // Written aside and renamed, so that an interrupted run leaves no half archive under the right name.
+        let partial = path.with_extension("partial");
+        let file = File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
+        let compression = match self.how {
+            Build::Shipped => Compression::new(6),
+            Build::Debug => Compression::fast(),
+        };
+        tarball::write(file, &entries, self.source.epoch, compression)
+            .and_then(|()| Ok(fs::rename(&partial, &path)?))
+            .inspect_err(|_| drop(fs::remove_file(&partial)))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Archive { size: fs::metadata(&path)?.len(), path, folder })
+    }
 }
 
 /// `release archive`: packs into `into` and says what came out.
 pub fn run(into: &Path, how: Build) -> Result<()> {
-    let source = Source::read()?;
-    if source.dirty {
+    let parts = build(how)?;
+    if parts.source.dirty {
         eprintln!("note: the work tree differs from its commit, so nobody can make the same archive again");
     }
-    let archive = pack(into, how)?;
+    let archive = parts.pack(into)?;
     let sum = wheel::sha256(&archive.path)?;
     let name = archive.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let sum_path = archive.path.with_file_name(format!("{name}.sha256"));
@@ -85,7 +101,7 @@ fn file_name() -> Result<String> {
     Ok(format!("kuma-{}-linux-{arch}.tar.gz", workspace::VERSION))
 }
 
-fn entries(folder: &str, built: &std::collections::BTreeMap<String, PathBuf>, envoy: &Path) -> Result<Vec<Entry>> {
+fn entries(folder: &str, built: &BTreeMap<String, PathBuf>, envoy: &Path) -> Result<Vec<Entry>> {
     let text = |name: &str, content: String| Entry {
         path: name.to_owned(),
         executable: false,

@@ -4,16 +4,22 @@
 
 pub mod archive;
 pub mod audit;
+pub mod demo_app;
 pub mod envoy;
 pub mod executables;
+pub mod leash;
+pub mod quickstart;
 pub mod source;
 pub mod wheel;
 pub mod workspace;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use executables::Build;
 
 /// Builds, packs and shows Kuma.
 #[derive(Debug, Parser)]
@@ -27,6 +33,8 @@ pub struct Cli {
 enum Command {
     /// Fetch the Envoy that is shipped, and print its path
     Envoy,
+    /// Start a mesh of two services on this machine and show what it does
+    Quickstart(quickstart::Options),
     /// Build the executables and pack them, with Envoy, for users
     Archive {
         /// The folder to write to
@@ -42,18 +50,29 @@ enum Command {
         #[arg(long)]
         require_advisories: bool,
     },
+    /// Be an application of the quickstart
+    #[command(hide = true)]
+    DemoApp(demo_app::App),
+    /// Become a program that ends with its parent
+    #[command(hide = true)]
+    Leash {
+        /// Process id of the parent
+        parent: i32,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        program: Vec<String>,
+    },
 }
 
 /// Does what the command line asks.
-pub fn run(cli: Cli) -> Result<()> {
+pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
+        Command::Quickstart(options) => return quickstart::run(options),
         Command::Envoy => println!("{}", envoy::ensure()?.display()),
-        Command::Archive { into, debug } => archive::run(&into, build(debug))?,
+        Command::Archive { into, debug } => archive::run(&into, if debug { Build::Debug } else { Build::Shipped })?,
         Command::Audit { require_advisories } => audit::run(require_advisories)?,
+        Command::DemoApp(app) => demo_app::run(app)?,
+        Command::Leash { parent, program } => leash::run(parent, &program)?,
     }
-    Ok(())
-}
-
-fn build(debug: bool) -> executables::Build {
-    if debug { executables::Build::Debug } else { executables::Build::Shipped }
+    Ok(ExitCode::SUCCESS)
 }
