@@ -1,1 +1,4 @@
-//! kuma-cp
+//! The Kuma control plane: a shell of stores, servers and controllers around the pure domain.
+
+pub mod config;
+pub mod tls;
