@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod audit;
+pub mod contracts;
 pub mod demo_app;
 pub mod envoy;
 pub mod executables;
@@ -44,6 +45,12 @@ enum Command {
         #[arg(long)]
         debug: bool,
     },
+    /// Write the documents that follow from code
+    Gen {
+        /// Write nothing, and fail if one of them is not current
+        #[arg(long)]
+        check: bool,
+    },
     /// Check licences, bans, sources and known vulnerabilities of all dependencies
     Audit {
         /// Fail when the database of vulnerabilities cannot be fetched
@@ -70,6 +77,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Quickstart(options) => return quickstart::run(options),
         Command::Envoy => println!("{}", envoy::ensure()?.display()),
         Command::Archive { into, debug } => archive::run(&into, if debug { Build::Debug } else { Build::Shipped })?,
+        Command::Gen { check } => contracts::run(check)?,
         Command::Audit { require_advisories } => audit::run(require_advisories)?,
         Command::DemoApp(app) => demo_app::run(app)?,
         Command::Leash { parent, program } => leash::run(parent, &program)?,

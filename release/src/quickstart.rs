@@ -42,6 +42,8 @@ pub struct Options {
 }
 
 const CP: &str = "kuma-cp";
+/// Where the control plane leaves its CA for proxies of the same user, so that they need no flag to trust it.
+const LOCAL_DIR: (&str, &str) = ("KUMA_LOCAL_DIR", "local");
 /// How long a component may take to do what it is waited for: a busy laptop is slow, a broken mesh never comes.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How many requests show a distribution.
@@ -121,6 +123,7 @@ impl Stage {
         self.narrator.step("Start the control plane");
         let mut environment = vec![
             ("KUMA_GENERAL_WORK_DIR", "cp".to_owned()),
+            (LOCAL_DIR.0, LOCAL_DIR.1.to_owned()),
             ("KUMA_API_SERVER_HTTP_INTERFACE", "127.0.0.1".to_owned()),
             ("KUMA_API_SERVER_HTTPS_INTERFACE", "127.0.0.1".to_owned()),
         ];
@@ -183,23 +186,16 @@ impl Stage {
         for (name, workload) in proxies {
             let file = self.resource(&format!("{name}.yaml"))?;
             let token = self.token(name, workload)?;
-            let cp_address = format!("https://{}", self.ports.dp_server);
-            let arguments = [
-                "run",
-                "--cp-address",
-                &cp_address,
-                "--ca-cert-file",
-                "cp/kuma-cp.crt",
-                "--dataplane-file",
-                &file,
-                "--dataplane-token-file",
-                &token,
-            ];
+            let mut arguments = vec!["run", "--dataplane-file", &file, "--dataplane-token-file", &token];
+            let address = format!("https://{}", self.ports.dp_server);
+            if !self.ports.environment().is_empty() {
+                arguments.extend(["--cp-address", &address]);
+            }
             self.narrator.command(&format!("kuma-dp {}", arguments.join(" ")));
             let dir = self.dir.clone();
             self.processes.start(&proxy_of(name), &self.bin.join("kuma-dp"), Signal::SIGTERM, |command| {
                 // Nobody uses this mesh any more when it is stopped.
-                command.args(arguments).current_dir(dir).env("KUMA_DATAPLANE_DRAIN_TIME", "1ms");
+                command.args(arguments).current_dir(dir).envs([LOCAL_DIR, ("KUMA_DATAPLANE_DRAIN_TIME", "1ms")]);
             })?;
         }
         let since = Instant::now();

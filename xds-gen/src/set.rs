@@ -12,7 +12,7 @@ use prost::{Message, Name};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 mod own;
-pub use own::{Admin, Own, OwnFacts};
+pub use own::Own;
 
 /// The types of resources that travel on ADS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

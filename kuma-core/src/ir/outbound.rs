@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{CidrText, Name, Protocol, Route};
-use crate::{duration::GoDuration, meta::Labels};
+use crate::duration::GoDuration;
 
 /// A listener towards one port of a destination. The clusters that it names are in [`Outbound::clusters`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,9 +50,10 @@ pub struct HttpOutbound {
     pub protocol: Protocol,
     /// Routes in the order of evaluation.
     pub routes: Vec<Route>,
-    /// Value of request header `x-kuma-tags`, where a policy of the mesh needs it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tags_header: Option<Labels>,
+    /// Adds request header `x-kuma-tags` with the labels of the proxy ([`super::Own`]), where a policy of the mesh
+    /// needs it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tags_header: bool,
     /// Timeouts of the connection manager.
     pub timeouts: HttpListenerTimeouts,
     /// Which client addresses count as internal.

@@ -1,4 +1,5 @@
 use envoy_api::envoy::config::cluster::v3::Cluster;
+use kuma_core::ir;
 
 use super::*;
 
@@ -49,7 +50,7 @@ fn a_set_is_sorted_and_the_later_of_one_name_wins() {
 struct Greeting;
 impl Template for Greeting {
     fn fill(&self, own: &Own) -> Bytes {
-        own.address.clone().into()
+        own.address.as_bytes().to_vec().into()
     }
     fn size_hint(&self) -> usize {
         10
@@ -59,7 +60,7 @@ impl Template for Greeting {
 #[test]
 fn a_template_has_one_version_per_proxy() {
     let rendered = Rendered::per_proxy(TypeUrl::Listener, "in", Version::of(b"t1"), Arc::new(Greeting));
-    let own = |address: &str| Own::new(OwnFacts { address: address.into(), ..Default::default() });
+    let own = |address: &str| Own::new(ir::Own { address: address.into(), ..Default::default() });
     assert_eq!(rendered.value(&own("10.0.0.1")), "10.0.0.1");
     assert_ne!(rendered.version_for(&own("10.0.0.1")), rendered.version_for(&own("10.0.0.2")));
     assert_eq!(rendered.version_for(&own("10.0.0.1")), rendered.version_for(&own("10.0.0.1")));
