@@ -109,9 +109,10 @@ fn render(packages: &[&Package]) -> Result<String> {
         if let Some(repository) = &package.repository {
             text.push_str(&format!(" ({repository})"));
         }
-        text.push('\n');
         let folder = Path::new(&package.manifest_path).parent().context("a manifest without a folder")?;
-        for content in licence_texts(folder)? {
+        let contents = licence_texts(folder)?;
+        text.push_str(if contents.is_empty() { " (brings no text of its own)\n" } else { "\n" });
+        for content in contents {
             texts.entry(content).or_default().push(name.clone());
         }
     }
