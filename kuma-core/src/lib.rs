@@ -14,6 +14,7 @@ pub mod registry;
 pub mod resource;
 pub mod resources;
 pub mod schema;
+pub mod sockets;
 pub mod state;
 pub mod store;
 pub mod validate;

@@ -37,7 +37,7 @@ pub struct Inbound {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Application {
-    /// Address; `None` is the proxy's own.
+    /// IP address or host name; `None` is where the inbound listens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Arc<str>>,
     /// Port.
@@ -64,7 +64,7 @@ pub enum InboundFilter {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpInbound {
-    /// Action of the only route; its split is the inbound's cluster.
+    /// Action of the only route; without splits it goes to the inbound's cluster.
     pub forward: Forward,
     /// Timeouts of the connection manager.
     pub timeouts: HttpListenerTimeouts,
