@@ -1,4 +1,5 @@
 //! The Kuma control plane: a shell of stores, servers and controllers around the pure domain.
 
 pub mod config;
+pub mod state;
 pub mod tls;

@@ -15,7 +15,7 @@ use crate::{
     resource::{AnyResource, Key},
 };
 
-/// Commits that a watcher may be behind before it is sent the whole state instead.
+/// Commits that a watcher may be behind before its watch is closed.
 const WATCH_BACKLOG: usize = 1024;
 
 /// Everything in memory. The clock is handed in, since this crate reads none.
@@ -29,17 +29,12 @@ struct Inner {
     revision: u64,
     objects: BTreeMap<Key, Entry>,
     owned: BTreeMap<Key, BTreeSet<Key>>,
-    watchers: Vec<Watcher>,
+    watchers: Vec<mpsc::Sender<WatchEvent>>,
 }
 
 struct Entry {
     resource: AnyResource,
     owner: Option<Key>,
-}
-
-struct Watcher {
-    events: mpsc::Sender<WatchEvent>,
-    missed: bool,
 }
 
 impl MemoryStore {
@@ -99,22 +94,9 @@ impl Inner {
     }
 
     fn publish(&mut self, event: &WatchEvent) {
-        let mut watchers = std::mem::take(&mut self.watchers);
-        watchers.retain_mut(|watcher| {
-            let event = if watcher.missed { self.snapshot() } else { event.clone() };
-            match watcher.events.try_send(event) {
-                Ok(()) => {
-                    watcher.missed = false;
-                    true
-                }
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    watcher.missed = true;
-                    true
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => false,
-            }
-        });
-        self.watchers = watchers;
+        // A watcher that is full is dropped: it drains what it has, finds the watch closed and opens a new one. Keeping
+        // it would leave it without the last commits until somebody writes again.
+        self.watchers.retain(|watcher| watcher.try_send(event.clone()).is_ok());
     }
 }
 
@@ -176,7 +158,7 @@ impl Store for MemoryStore {
         let reset = inner.snapshot();
         // The channel is new and empty, so this cannot fail.
         let _ = events.try_send(reset);
-        inner.watchers.push(Watcher { events, missed: false });
+        inner.watchers.push(events);
         Ok(receiver)
     }
 }

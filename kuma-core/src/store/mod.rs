@@ -86,7 +86,7 @@ pub struct Change {
 /// What a watcher sees.
 #[derive(Clone, Debug)]
 pub enum WatchEvent {
-    /// Everything, at a revision. First on every watch, and again when events may have been missed.
+    /// Everything, at a revision. First on every watch, and again when the backend may have missed something.
     Reset {
         /// State that follows is of this revision.
         revision: Revision,
@@ -126,7 +126,8 @@ pub trait Store: Send + Sync + 'static {
     /// The first write that cannot be done, by its reason.
     async fn write(&self, batch: Vec<Write>) -> Result<Committed, StoreError>;
 
-    /// Follows the store: a [`WatchEvent::Reset`] at once, then every commit. The channel closes when the store does;
-    /// a receiver that falls behind is sent a new `Reset` instead of the backlog.
+    /// Follows the store: a [`WatchEvent::Reset`] at once, then every commit. The channel closes when the store does and
+    /// when its receiver falls too far behind; a reader that finds it closed opens another, whose `Reset` tells it
+    /// everything again.
     async fn watch(&self) -> Result<mpsc::Receiver<WatchEvent>, StoreError>;
 }
