@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod duration;
+pub mod engine;
 pub mod ir;
 pub mod kri;
 pub mod meta;

@@ -1,0 +1,164 @@
+//! The one connection loop of all servers: accept, TLS where it is asked for, HTTP/1.1 and HTTP/2 on one port, limits
+//! on time and number, and a graceful end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, extract::connect_info::ConnectInfo};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// A TLS handshake that takes longer is dropped.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// HTTP/2 pings an idle peer this often, and gives it as long to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// After an accept that failed (no file descriptors, say), wait before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Limits of a server.
+#[derive(Clone, Debug)]
+pub struct ServeLimits {
+    /// All headers of an HTTP/1 request must be there in this time.
+    pub header_timeout: Duration,
+    /// Connections at one time; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// HTTP/2 streams of one connection.
+    pub streams: u32,
+    /// How long connections may take to finish after the server is told to stop.
+    pub drain: Duration,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(5),
+            connections: 20_000,
+            streams: 128,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Binds a port.
+///
+/// # Errors
+/// `listen tcp ADDRESS: bind: address already in use` and its like.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError { address, source })
+}
+
+/// A port that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("listen tcp {address}: bind: {}", reason(source))]
+pub struct BindError {
+    /// The wanted address.
+    pub address: SocketAddr,
+    /// What the operating system said.
+    #[source]
+    pub source: std::io::Error,
+}
+
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "address already in use".into(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".into(),
+        std::io::ErrorKind::AddrNotAvailable => "cannot assign requested address".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// Serves `router` until `stop`, then lets what is under way finish within the drain time. With `tls`, every
+/// connection is TLS. Handlers find the peer as [`ConnectInfo<SocketAddr>`].
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    limits: ServeLimits,
+    stop: CancellationToken,
+) {
+    let graceful = GracefulShutdown::new();
+    let acceptor = tls.map(TlsAcceptor::from);
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(32 << 10);
+    let server = Arc::new(server);
+    loop {
+        let slot = tokio::select! {
+            slot = slots.clone().acquire_owned() => slot,
+            () = stop.cancelled() => break,
+        };
+        let (tcp, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => break,
+        };
+        // A proxy waits for each small frame.
+        let _ = tcp.set_nodelay(true);
+        let (server, acceptor, router, watcher) =
+            (server.clone(), acceptor.clone(), router.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            let _slot = slot;
+            match acceptor {
+                None => connection(&server, tcp, router, peer, watcher).await,
+                Some(acceptor) => {
+                    if let Some(tls) = handshake(&acceptor, tcp).await {
+                        connection(&server, tls, router, peer, watcher).await;
+                    } else {
+                        tracing::debug!(%peer, "a TLS handshake failed");
+                    }
+                }
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::info!("some connections did not end within the drain time and are closed");
+    }
+}
+
+async fn handshake(acceptor: &TlsAcceptor, tcp: TcpStream) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await.ok()?.ok()
+}
+
+async fn connection<S>(
+    server: &auto::Builder<TokioExecutor>,
+    stream: S,
+    router: Router,
+    peer: SocketAddr,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.map(axum::body::Body::new)
+    });
+    let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(%peer, %error, "a connection ended with an error");
+    }
+}
