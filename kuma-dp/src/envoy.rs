@@ -1,0 +1,9 @@
+//! Envoy beside the service: found, asked for its version, started, watched, spoken to, and stopped.
+
+pub mod admin;
+pub mod binary;
+mod orphan;
+pub mod process;
+pub mod restart;
+pub mod supervise;
+pub mod tail;
