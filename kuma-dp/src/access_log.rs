@@ -1,0 +1,267 @@
+//! The access log streamer: Envoy writes log records into a named pipe, kuma-dp sends each to the TCP address that it names.
+//!
+//! Records are lines: `{"address": "host:port", "message": …}`, or `host:port;text` in the old form. A log server that is away or
+//! slow costs records, never memory and never Envoy's time: every queue is bounded, and what does not fit is counted and told.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use nix::sys::stat::Mode;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, unix::pipe},
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection without records for this long is closed.
+const IDLE: Duration = Duration::from_mins(10);
+/// Records waiting for one address.
+const QUEUE: usize = 1024;
+/// Addresses at once.
+const MOST_ADDRESSES: usize = 64;
+/// Longer lines are dropped.
+const LONGEST_LINE: usize = 256 * 1024;
+const REPORT_EVERY: Duration = Duration::from_secs(30);
+
+/// One record.
+#[derive(Debug, PartialEq, Eq)]
+struct LogRecord {
+    address: String,
+    message: Vec<u8>,
+}
+
+/// Makes the pipe anew; to be done before Envoy starts, which would make a plain file of that name.
+pub fn create_pipe(path: &Path) -> io::Result<()> {
+    crate::http::clear_socket(path)?;
+    nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o666))?;
+    Ok(())
+}
+
+/// Reads the pipe at `path` until `stop` or an error.
+pub async fn stream(path: &Path, stop: CancellationToken) -> io::Result<()> {
+    // Open for writing as well: then there is no end of file when Envoy closes its end, and the next Envoy finds a reader.
+    let mut pipe = pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
+    let mut lines = Lines::default();
+    let mut router = Router::default();
+    let mut buffer = vec![0; 16 * 1024];
+    let mut report = tokio::time::interval(REPORT_EVERY);
+    loop {
+        let length = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = report.tick() => {
+                router.report();
+                continue;
+            }
+            length = pipe.read(&mut buffer) => length?,
+        };
+        lines.push(&buffer[..length], |line| router.send(line));
+    }
+}
+
+/// Cuts bytes into lines, without their end.
+#[derive(Default)]
+struct Lines {
+    partial: Vec<u8>,
+    too_long: bool,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8], mut take: impl FnMut(Option<&[u8]>)) {
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            if self.partial.len() + text.len() > LONGEST_LINE {
+                self.too_long = true;
+                self.partial = Vec::new();
+            } else if !self.too_long {
+                self.partial.extend_from_slice(text);
+            }
+            if ended {
+                take((!self.too_long).then_some(&*self.partial));
+                self.partial.clear();
+                self.too_long = false;
+            }
+        }
+    }
+}
+
+/// Hands records to one task per address.
+#[derive(Default)]
+struct Router {
+    queues: HashMap<String, mpsc::Sender<Vec<u8>>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Router {
+    fn send(&mut self, line: Option<&[u8]>) {
+        let Some(record) = line.and_then(parse) else {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        self.queues.retain(|_, queue| !queue.is_closed());
+        let is_known = self.queues.contains_key(&record.address);
+        if !is_known && self.queues.len() >= MOST_ADDRESSES {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let lost = &self.lost;
+        let queue = self.queues.entry(record.address).or_insert_with_key(|address| {
+            let (sender, receiver) = mpsc::channel(QUEUE);
+            tokio::spawn(deliver(address.clone(), receiver, lost.clone()));
+            sender
+        });
+        if queue.try_send(record.message).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn report(&self) {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!(records = lost, "access log records were lost: malformed, or their server is away or slow");
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Option<LogRecord> {
+    #[derive(Deserialize)]
+    struct Wire {
+        address: String,
+        message: Value,
+    }
+    if line.first() == Some(&b'{') {
+        let Wire { address, message } = serde_json::from_slice(line).ok()?;
+        let message = match message {
+            Value::String(text) => text.into_bytes(),
+            other => {
+                let mut text = other.to_string().into_bytes();
+                text.push(b'\n');
+                text
+            }
+        };
+        return Some(LogRecord { address, message });
+    }
+    let (address, text) = std::str::from_utf8(line).ok()?.split_once(';')?;
+    let message = format!("{text}\n").into_bytes();
+    Some(LogRecord { address: address.to_owned(), message })
+}
+
+/// Sends records to `address` over one connection, dialled anew after a failure with the next record.
+async fn deliver(address: String, mut records: mpsc::Receiver<Vec<u8>>, lost: Arc<AtomicU64>) {
+    let mut connection: Option<TcpStream> = None;
+    while let Ok(Some(record)) = timeout(IDLE, records.recv()).await {
+        let mut stream = match connection.take() {
+            Some(stream) => stream,
+            None => match timeout(DIAL_TIMEOUT, TcpStream::connect(&address)).await {
+                Ok(Ok(stream)) => stream,
+                failed => {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                    let reason = failed
+                        .map_or_else(|_| "timeout".to_owned(), |r| r.err().map_or_else(String::new, |e| e.to_string()));
+                    tracing::debug!(address, reason, "cannot connect to the log server");
+                    continue;
+                }
+            },
+        };
+        match timeout(WRITE_TIMEOUT, stream.write_all(&record)).await {
+            Ok(Ok(())) => connection = Some(stream),
+            _ => {
+                lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn message(line: &str) -> (String, String) {
+        let record = parse(line.as_bytes()).unwrap();
+        (record.address, String::from_utf8(record.message).unwrap())
+    }
+
+    #[test]
+    fn records_come_in_three_forms() {
+        let expect = |text: &str| ("logs:1234".to_owned(), text.to_owned());
+        assert_eq!(message(r#"{"address":"logs:1234","message":"[time] GET\n"}"#), expect("[time] GET\n"));
+        assert_eq!(message(r#"{"address":"logs:1234","message":{"a":1}}"#), expect("{\"a\":1}\n"));
+        assert_eq!(message("logs:1234;old; text"), expect("old; text\n"));
+        for line in ["", "nothing", "{\"address\":1}", "{"] {
+            assert_eq!(parse(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_are_put_together_and_bounded() {
+        let mut lines = Lines::default();
+        let mut seen = Vec::new();
+        for piece in [&b"on"[..], b"e\ntwo\n", &vec![b'x'; LONGEST_LINE], b"x", b"yz\nthree\n"] {
+            lines.push(piece, |line| seen.push(line.map(<[u8]>::to_vec)));
+        }
+        let expected = [Some(b"one".to_vec()), Some(b"two".to_vec()), None, Some(b"three".to_vec())];
+        assert_eq!(seen, expected);
+    }
+
+    #[tokio::test]
+    async fn records_arrive_and_survive_a_writer_and_a_server_that_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("al.sock");
+        create_pipe(&path).unwrap();
+        let stop = CancellationToken::new();
+        let streamer = tokio::spawn({
+            let (path, stop) = (path.clone(), stop.clone());
+            async move { stream(&path, stop).await }
+        });
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let write = |text: &'static str| {
+            let path = path.clone();
+            // A writer of its own each time, as when Envoy is started again.
+            tokio::task::spawn_blocking(move || {
+                let mut pipe = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+                pipe.write_all(format!("{{\"address\":\"{address}\",\"message\":\"{text}\"}}\n").as_bytes()).unwrap();
+            })
+        };
+        let mut buffer = [0; 5];
+        write("first").await.unwrap();
+        let (mut client, _) = server.accept().await.unwrap();
+        client.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"first");
+        write("again").await.unwrap();
+        client.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"again");
+
+        drop(client);
+        // What is written into a closed connection is lost; a later record dials again.
+        let arrived = async {
+            loop {
+                write("later").await.unwrap();
+                if let Ok(Ok((mut client, _))) = timeout(Duration::from_millis(50), server.accept()).await {
+                    client.read_exact(&mut buffer).await.unwrap();
+                    return buffer;
+                }
+            }
+        };
+        assert_eq!(&timeout(Duration::from_secs(10), arrived).await.unwrap(), b"later");
+        stop.cancel();
+        streamer.await.unwrap().unwrap();
+    }
+}
