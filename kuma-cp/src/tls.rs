@@ -8,6 +8,8 @@ pub mod own;
 pub mod pem;
 pub mod served;
 pub mod server;
+#[cfg(test)]
+mod tests;
 
 pub use own::{Names, ensure_own};
 pub use pem::{TlsError, certificates, is_ca, subject_names};
