@@ -4,3 +4,4 @@ pub mod config;
 pub mod serve;
 pub mod state;
 pub mod tls;
+pub mod tokens;

@@ -6,9 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
+use zeroize::Zeroizing;
 
 /// What can be wrong with TLS material. Each names the file that is to be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +84,33 @@ pub enum TlsError {
     Make(#[from] rcgen::Error),
 }
 
+/// One section of PEM text, ending with a newline.
+pub fn encode(label: &str, der: &[u8]) -> String {
+    let text = Zeroizing::new(STANDARD.encode(der));
+    let mut out = String::with_capacity(text.len() + text.len() / 64 + 2 * label.len() + 40);
+    out.push_str(&format!("-----BEGIN {label}-----\n"));
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        out.push_str(line);
+        out.push('\n');
+        rest = after;
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out
+}
+
+/// The label and the content of the first section of PEM text; `None` when there is none that is whole.
+pub fn section(bytes: &[u8]) -> Option<(String, Zeroizing<Vec<u8>>)> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (_, rest) = text.split_once("-----BEGIN ")?;
+    let (label, rest) = rest.split_once("-----")?;
+    let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
+    let body: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
+    let der = STANDARD.decode(body.as_bytes()).ok()?;
+    Some((label.to_owned(), Zeroizing::new(der)))
+}
+
 /// All certificates of a PEM text, in order; none is no error.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|e| e.to_string())
@@ -96,7 +125,7 @@ pub fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError>
 
 /// The first private key of a file, in any of the usual forms.
 pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let pem = zeroize::Zeroizing::new(read("private key", path)?);
+    let pem = Zeroizing::new(read("private key", path)?);
     match PrivateKeyDer::from_pem_slice(&pem) {
         Ok(key) => Ok(key),
         Err(rustls_pki_types::pem::Error::NoItemsFound) => Err(TlsError::NoKey(path.to_owned())),

@@ -71,19 +71,7 @@ impl ServedCertificate {
 
     /// The chain that is served now as PEM text.
     pub fn chain_pem(&self) -> String {
-        use base64::{Engine, engine::general_purpose::STANDARD};
-        let mut out = String::new();
-        for certificate in &self.refreshed().cert {
-            out.push_str("-----BEGIN CERTIFICATE-----\n");
-            let text = STANDARD.encode(certificate);
-            for line in text.as_bytes().chunks(64) {
-                // Base64 is ASCII.
-                out.extend(line.iter().map(|b| char::from(*b)));
-                out.push('\n');
-            }
-            out.push_str("-----END CERTIFICATE-----\n");
-        }
-        out
+        self.refreshed().cert.iter().map(|c| pem::encode("CERTIFICATE", c)).collect()
     }
 
     /// The names and addresses that the certificate is for.

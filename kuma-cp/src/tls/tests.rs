@@ -154,7 +154,7 @@ fn an_unusable_pair_names_its_file() {
     assert!(error(&key, &key).contains("holds no PEM certificate"));
     assert!(error(&cert, &cert).contains("holds no PEM private key"));
     assert!(error(&dir.path().join("no"), &key).contains("could not read certificate"));
-    fs::write(&other.join("bad"), "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n").unwrap();
+    fs::write(other.join("bad"), "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n").unwrap();
     assert!(error(&other.join("bad"), &key).contains("malformed"));
 }
 
