@@ -1,5 +1,6 @@
 //! The Kuma control plane: a shell of stores, servers and controllers around the pure domain.
 
+pub mod auth;
 pub mod config;
 pub mod serve;
 pub mod state;
