@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod binary;
+pub mod chatter;
 mod orphan;
 pub mod process;
 pub mod restart;

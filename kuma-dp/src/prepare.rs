@@ -37,6 +37,8 @@ pub struct Plan {
     pub readiness_port_is_explicit: bool,
     /// DNS port or none.
     pub dns_port_is_explicit: bool,
+    /// Somebody wants to read Envoy's log at that level: show all of it. Also true when kuma-dp itself logs everything.
+    pub envoy_log_level_is_explicit: bool,
     /// Where a control plane of this machine leaves its CA and a token.
     pub local_folders: Vec<PathBuf>,
     /// What the OTEL variables say.
@@ -59,6 +61,7 @@ pub fn prepare(flags: &RunFlags, log_level: LogLevel, lookup: &dyn Fn(&str) -> O
     config.dataplane_runtime.transparent_proxy = transparent_proxy(flags, &config)?;
 
     let runtime = &mut config.dataplane_runtime;
+    let envoy_log_level_is_explicit = !runtime.envoy_log_level.is_empty() || log_level == LogLevel::Debug;
     if runtime.envoy_log_level.is_empty() {
         log_level.as_str().clone_into(&mut runtime.envoy_log_level);
     }
@@ -103,6 +106,7 @@ pub fn prepare(flags: &RunFlags, log_level: LogLevel, lookup: &dyn Fn(&str) -> O
         work_dir,
         readiness_port_is_explicit,
         dns_port_is_explicit,
+        envoy_log_level_is_explicit,
         local_folders: local_trust::folders(lookup),
         otel_env: otel_env::discover(pipe_enabled, lookup),
         in_pod: lookup("POD_NAME").is_some_and(|name| !name.is_empty()),

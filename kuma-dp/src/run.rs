@@ -353,6 +353,7 @@ async fn serve(plan: &Plan, started: Started, events: mpsc::Receiver<Event>) -> 
         log_level: runtime.envoy_log_level.clone(),
         component_log_level: runtime.envoy_component_log_level.clone(),
         concurrency: runtime.concurrency,
+        leave_out_inventory: !plan.envoy_log_level_is_explicit,
         sockets,
     };
     let outcome = tokio::select! {

@@ -17,7 +17,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{orphan, tail::Tail};
+use super::{chatter::Chatter, orphan, tail::Tail};
 
 /// After SIGTERM, before SIGKILL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +39,8 @@ pub struct EnvoySpec {
     pub component_log_level: String,
     /// Worker threads; 0 takes them from the CPU set.
     pub concurrency: u32,
+    /// Do not show the list of everything that is linked into Envoy.
+    pub leave_out_inventory: bool,
     /// Sockets that Envoy binds; what an earlier run left of them is removed before a start.
     pub sockets: Vec<PathBuf>,
 }
@@ -77,7 +79,8 @@ impl EnvoySpec {
         command.args(self.arguments()).stdin(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         orphan::die_with_parent(&mut command);
         let mut child = command.spawn()?;
-        let output = child.stderr.take().map(|stderr| tokio::spawn(forward(stderr)));
+        let output =
+            child.stderr.take().map(|stderr| tokio::spawn(forward(stderr, Chatter::new(self.leave_out_inventory))));
         Ok(EnvoyProcess { child, output })
     }
 }
@@ -124,15 +127,16 @@ impl EnvoyProcess {
     }
 }
 
-/// Passes Envoy's log on to our standard error as it is, and keeps the end of it.
-async fn forward(mut from: impl AsyncRead + Unpin) -> Tail {
+/// Passes Envoy's log on to our standard error, and keeps the end of it.
+async fn forward(mut from: impl AsyncRead + Unpin, mut chatter: Chatter) -> Tail {
     let mut tail = Tail::default();
     let mut buffer = vec![0; 8 * 1024];
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
         tail.push(&buffer[..n]);
         // A closed standard error must not stop Envoy: somebody has to read its pipe.
-        let _ = io::stderr().write_all(&buffer[..n]);
+        let _ = io::stderr().write_all(&chatter.push(&buffer[..n]));
     }
+    let _ = io::stderr().write_all(&chatter.rest());
     tail
 }
 
@@ -148,6 +152,7 @@ mod tests {
             log_level: "info".into(),
             component_log_level: String::new(),
             concurrency: 0,
+            leave_out_inventory: false,
             sockets: Vec::new(),
         }
     }

@@ -57,6 +57,8 @@ async fn it_starts_drains_and_ends() {
     let (mut dp, readiness) = up(&cp, &["--drain-time", "2s"]).await;
     assert_eq!(dp.readiness(readiness).await, (200, "LIVE\n".into()));
     assert_eq!(get(&tcp(hello), "/").await, (200, "hello".into()));
+    let log = dp.log();
+    assert!(log.contains("starting main dispatch loop") && !log.contains("envoy.filters.http:"), "{log}");
     let envoy = dp.envoy().await;
     let work_dir = std::fs::read_dir(dp.home.path()).unwrap().flatten().find(|e| e.path().is_dir()).unwrap().path();
     let metrics = get(&Peer::Unix(work_dir.join("kuma-mh-web-default.sock")), "/meshmetric").await;
