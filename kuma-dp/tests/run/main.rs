@@ -175,7 +175,9 @@ async fn two_share_a_machine_without_a_flag() {
     for name in ["readinessPort", "dnsPort"] {
         assert_ne!(port(&first_request, name), port(&second_request, name));
     }
-    assert_eq!(second.log().matches("the default port is in use, using another").count(), 2, "{}", second.log());
+    // Another kuma-dp of this machine may have taken or left a default meanwhile, so either of the two may have given way.
+    let logs = first.log() + &second.log();
+    assert!(logs.matches("the default port is in use, using another").count() >= 2, "{logs}");
 }
 
 #[tokio::test]
