@@ -2,7 +2,8 @@
 
 pub mod auth;
 pub mod config;
-pub mod serve;
-pub mod state;
+pub mod diagnostics;
+pub mod logging;
 pub mod tls;
 pub mod tokens;
+pub mod version;

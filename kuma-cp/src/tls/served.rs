@@ -101,11 +101,11 @@ impl ServedCertificate {
         match read(&self.cert, &self.key) {
             Ok(pair) => {
                 self.current.store(Arc::new(pair));
-                tracing::info!(target: "tls", file = %self.cert.display(), "server certificate has changed and is served from now on");
+                tracing::info!(file = %self.cert.display(), "server certificate has changed and is served from now on");
             }
             // Perhaps one file is new and the other is about to be: their next change is looked at again.
             Err(error) => {
-                tracing::error!(target: "tls", file = %self.cert.display(), %error, "changed server certificate cannot be used, the one in use stays");
+                tracing::error!(file = %self.cert.display(), %error, "changed server certificate cannot be used, the one in use stays");
             }
         }
     }

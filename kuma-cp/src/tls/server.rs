@@ -102,7 +102,7 @@ fn provider(limits: &Limits) -> CryptoProvider {
             own == *name || own.replacen("TLS13_", "TLS_", 1) == *name
         });
         if !here {
-            tracing::warn!(target: "tls", cipher = %name, "cipher suite is not offered: it is not safe");
+            tracing::warn!(cipher = %name, "cipher suite is not offered: it is not safe");
         }
     }
     provider
