@@ -1,6 +1,6 @@
 //! The one list of kinds. REST collections, CLI names, parsing, schemas and documentation derive from it.
 //!
-//! Adding a kind is a line in [`registry!`] and a file with its spec (see `docs/architecture.md`).
+//! Adding a kind is a line in `registry!` and a file with its spec (see `docs/architecture.md`).
 
 use std::sync::Arc;
 

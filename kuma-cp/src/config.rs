@@ -1,8 +1,8 @@
 //! The configuration of the control plane: every key with its default, how the layers are put together, and what
 //! makes a configuration valid.
 //!
-//! The layers are defaults, then a file, then environment variables ([`load`]); what is left empty is filled in from
-//! the machine when the process starts ([`auto`]). A section is declared row by row ([`setting`]), so that the list of
+//! The layers are defaults, then a file, then environment variables ([`mod@load`]); what is left empty is filled in from
+//! the machine when the process starts ([`auto`]). A section is declared row by row (`setting`), so that the list of
 //! keys and variables ([`keys`]) cannot drift from the structs.
 
 mod access;

@@ -1,6 +1,6 @@
 //! What `kuma-dp run` can be told: one struct, its documented defaults and its rules.
 //!
-//! Sources, weakest first: [`Config::defaults`], environment ([`env`]), flags ([`crate::cli`]). There is no configuration file.
+//! Sources, weakest first: [`Config::defaults`], environment ([`mod@env`]), flags ([`crate::cli`]). There is no configuration file.
 
 pub mod env;
 pub mod sources;

@@ -112,7 +112,7 @@ impl EnvoyProcess {
         }
     }
 
-    /// Asks it to end, and ends it by force if it does not within [`STOP_TIMEOUT`].
+    /// Asks it to end, and ends it by force if it does not within `STOP_TIMEOUT`.
     pub async fn stop(&mut self) -> io::Result<ExitStatus> {
         if let Some(pid) = self.child.id() {
             // It may have ended this very moment; then there is nobody to ask.
