@@ -4,6 +4,8 @@ pub mod auth;
 pub mod config;
 pub mod diagnostics;
 pub mod logging;
+pub mod serve;
+pub mod state;
 pub mod tls;
 pub mod tokens;
 pub mod version;
