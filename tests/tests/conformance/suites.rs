@@ -2,11 +2,15 @@
 
 use crate::{case::Case, report::Outcome};
 
+mod api_localhost_auth;
+mod config_defaults;
+
 /// Runs one case; one outcome per check.
 pub(crate) type Run = fn(&Case) -> Vec<Outcome>;
 
 /// How to run each suite.
-const SUITES: &[(&str, Run)] = &[];
+const SUITES: &[(&str, Run)] =
+    &[("api-localhost-auth", api_localhost_auth::run), ("config-defaults", config_defaults::run)];
 
 /// How to run a suite.
 pub(crate) fn find(suite: &str) -> Option<Run> {
