@@ -10,6 +10,7 @@ pub mod engine;
 pub mod ir;
 pub mod kri;
 pub mod meta;
+pub mod plan;
 pub mod policies;
 pub mod registry;
 pub mod resource;

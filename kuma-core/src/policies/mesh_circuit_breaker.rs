@@ -1,5 +1,7 @@
 //! MeshCircuitBreaker: limits of connections and ejection of failing endpoints.
 
+mod plan;
+
 use serde::{Deserialize, Serialize};
 
 use super::target::TargetRef;

@@ -1,5 +1,9 @@
 //! MeshHTTPRoute: where HTTP requests to a destination go, and how they are changed on the way.
 
+mod plan;
+
+pub use plan::{HttpRouteConf, match_hash};
+
 use serde::{Deserialize, Serialize};
 
 use super::target::{BackendRef, TargetRef};

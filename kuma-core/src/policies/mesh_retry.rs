@@ -1,5 +1,7 @@
 //! MeshRetry: what is tried again, how often and how soon.
 
+mod plan;
+
 use serde::{Deserialize, Serialize};
 
 use super::target::TargetRef;

@@ -1,5 +1,7 @@
 //! MeshTCPRoute: where TCP connections to a destination go.
 
+mod plan;
+
 use serde::{Deserialize, Serialize};
 
 use super::target::{BackendRef, TargetRef};

@@ -1,5 +1,7 @@
 //! MeshTimeout: how long connections, requests and streams may take.
 
+mod plan;
+
 use serde::{Deserialize, Serialize};
 
 use super::target::{Match, TargetRef};

@@ -5,6 +5,7 @@ mod mesh_http_route;
 mod mesh_retry;
 mod mesh_tcp_route;
 mod mesh_timeout;
+pub mod policy;
 pub mod target;
 
 pub use mesh_circuit_breaker::*;

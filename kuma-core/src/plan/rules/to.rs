@@ -1,0 +1,285 @@
+//! Rules about destinations: one merged conf per resource (or port of it) that some `to` item names.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{RuleOrigin, add_origin};
+use crate::{
+    kri::Kri,
+    meta::Labels,
+    plan::{
+        DestinationKind, Destinations, NameRule, PolicyHead, PolicyView, labels_match,
+        merge::merge_confs,
+        select::{precedence, routes_named, section},
+    },
+    policies::{
+        MeshHTTPRoute,
+        policy::{Conf, Policy},
+        target::{TargetKind, TargetRef},
+    },
+};
+
+/// What `to` items can name: the resources of one mesh.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleContext<'a> {
+    /// Name of the mesh, if the Mesh itself exists.
+    pub mesh: Option<&'a Arc<str>>,
+    /// Its destinations.
+    pub destinations: &'a Destinations,
+    /// Its HTTP routes.
+    pub routes: &'a [Arc<PolicyView<MeshHTTPRoute>>],
+}
+
+/// KRI under which rules about a whole mesh are kept.
+pub fn mesh_kri(mesh: &Arc<str>) -> Kri {
+    let empty: Arc<str> = "".into();
+    Kri {
+        short: "m".into(),
+        mesh: empty.clone(),
+        zone: empty.clone(),
+        namespace: empty.clone(),
+        name: mesh.clone(),
+        section: empty,
+    }
+}
+
+/// A resource that a rule is about, as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleTarget {
+    /// Type name.
+    pub kind: &'static str,
+    /// Mesh; empty for the Mesh itself.
+    pub mesh: Arc<str>,
+    /// Storage name.
+    pub name: Arc<str>,
+    /// Labels.
+    pub labels: Arc<Labels>,
+}
+
+/// Merged conf about one resource or one port of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToRule<C> {
+    /// The resource.
+    pub target: RuleTarget,
+    /// The conf.
+    pub conf: Arc<C>,
+    /// Items that it stems from, lowest precedence first.
+    pub origins: Arc<[RuleOrigin]>,
+    /// For kinds with conditions of their own: hash of a condition to the last item that has it.
+    pub by_matches: Arc<BTreeMap<Arc<str>, RuleOrigin>>,
+}
+
+/// Rules of one policy kind about destinations, by KRI (with section where an item names a port).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToRules<C> {
+    rules: Arc<BTreeMap<Kri, ToRule<C>>>,
+}
+
+impl<C> Default for ToRules<C> {
+    fn default() -> Self {
+        Self { rules: Arc::default() }
+    }
+}
+
+/// An item of `to` of some policy, ready to be sorted and merged.
+#[derive(Clone, Debug)]
+pub struct ToEntry<C> {
+    /// The policy.
+    pub policy: Arc<PolicyHead>,
+    /// Index of the item.
+    pub index: usize,
+    /// What it names.
+    pub target: TargetRef,
+    /// Its conf.
+    pub conf: Arc<C>,
+}
+
+/// The items of all policies, lowest precedence first; the order of items within a policy is kept.
+pub fn sorted_entries<P: Policy>(
+    policies: &[Arc<PolicyView<P>>],
+    routes: &[Arc<PolicyView<MeshHTTPRoute>>],
+) -> Vec<ToEntry<P::To>> {
+    let mut entries: Vec<ToEntry<P::To>> = policies
+        .iter()
+        .flat_map(|policy| {
+            policy.to.iter().enumerate().flat_map(move |(index, item)| {
+                let conf = Arc::new(item.conf.clone());
+                targets(policy, &item.target, routes).into_iter().map(move |target| ToEntry {
+                    policy: policy.head.clone(),
+                    index,
+                    target,
+                    conf: conf.clone(),
+                })
+            })
+        })
+        .collect();
+    entries.sort_by(|a, b| entry_order(a).cmp(&entry_order(b)));
+    entries
+}
+
+/// What an item is about: its own target, or, for a policy of an earlier release that addresses HTTP routes, the
+/// destination of every rule of these routes.
+fn targets<P: Policy>(
+    policy: &PolicyView<P>,
+    own: &TargetRef,
+    routes: &[Arc<PolicyView<MeshHTTPRoute>>],
+) -> Vec<TargetRef> {
+    let top = &policy.head.top;
+    if top.kind != TargetKind::MeshHTTPRoute {
+        return vec![own.clone()];
+    }
+    let wanted = top.labels.clone().unwrap_or_default();
+    let heads: Vec<Arc<PolicyHead>> = routes.iter().map(|r| r.head.clone()).collect();
+    let named: BTreeSet<Kri> = routes_named(&policy.head, &wanted, &heads).map(|h| h.kri.clone()).collect();
+    routes
+        .iter()
+        .filter(|r| named.contains(&r.head.kri))
+        .flat_map(|r| r.to.iter())
+        .filter(|item| !item.conf.rules.is_empty())
+        .map(|item| item.target.clone())
+        .collect()
+}
+
+fn entry_order<C>(entry: &ToEntry<C>) -> impl Ord + '_ {
+    let sectioned = entry.target.kind == TargetKind::MeshService && section(&entry.target).is_some();
+    (precedence(&entry.policy), entry.target.kind.rank(), sectioned, Reverse(entry.policy.meta.display_name()))
+}
+
+/// What an entry names in the mesh: resources, or ports of them.
+fn resolve<C>(entry: &ToEntry<C>, context: &RuleContext<'_>) -> Vec<(Kri, RuleTarget)> {
+    let target = &entry.target;
+    if target.kind == TargetKind::Mesh {
+        let target =
+            |mesh: &Arc<str>| RuleTarget { kind: "Mesh", mesh: "".into(), name: mesh.clone(), labels: Arc::default() };
+        return context.mesh.map(|mesh| (mesh_kri(mesh), target(mesh))).into_iter().collect();
+    }
+    let Some(wanted) = &target.labels else { return Vec::new() };
+    if target.kind == TargetKind::MeshHTTPRoute {
+        let named = context
+            .routes
+            .iter()
+            .map(|r| &r.head)
+            .filter(|head| labels_match(wanted, &head.meta.labels, &head.meta.name, NameRule::StoredLabel));
+        return named
+            .map(|head| {
+                let target = RuleTarget {
+                    kind: head.kind.name(),
+                    mesh: head.meta.mesh.clone(),
+                    name: head.meta.name.clone(),
+                    labels: head.meta.labels.clone(),
+                };
+                (head.kri.clone(), target)
+            })
+            .collect();
+    }
+    let Some(kind) = DestinationKind::of_target(target.kind) else { return Vec::new() };
+    context
+        .destinations
+        .matching(kind, wanted, NameRule::StoredLabel)
+        .filter_map(|destination| {
+            let kri = match section(target) {
+                None => destination.kri.clone(),
+                Some(section) => destination.kri.section(destination.port_named(section)?.section.clone()),
+            };
+            let target = RuleTarget {
+                kind: kind.name(),
+                mesh: destination.kri.mesh.clone(),
+                name: destination.name.clone(),
+                labels: destination.labels.clone(),
+            };
+            Some((kri, target))
+        })
+        .collect()
+}
+
+impl<C: Conf> ToRules<C> {
+    /// Rules from the matched policies of a kind.
+    pub fn build<P: Policy<To = C>>(policies: &[Arc<PolicyView<P>>], context: &RuleContext<'_>) -> Self {
+        let entries = sorted_entries(policies, context.routes);
+        let mut targets: BTreeMap<Kri, RuleTarget> = BTreeMap::new();
+        let mut naming: BTreeMap<Kri, Vec<usize>> = BTreeMap::new();
+        for (index, entry) in entries.iter().enumerate() {
+            for (kri, target) in resolve(entry, context) {
+                naming.entry(kri.clone()).or_default().push(index);
+                targets.insert(kri, target);
+            }
+        }
+        let mesh = context.mesh.map(mesh_kri);
+        let of_mesh: &[usize] = mesh.as_ref().and_then(|m| naming.get(m)).map_or(&[], Vec::as_slice);
+        // Many destinations that one selector names share one merged conf.
+        let mut merged: BTreeMap<Vec<usize>, ToRule<C>> = BTreeMap::new();
+        let mut rules = BTreeMap::new();
+        for (kri, target) in targets {
+            let mut relevant: BTreeSet<usize> = naming.get(&kri).into_iter().flatten().copied().collect();
+            relevant.extend(of_mesh);
+            if !kri.section.is_empty() {
+                relevant.extend(naming.get(&kri.whole()).into_iter().flatten());
+            }
+            let relevant: Vec<usize> = relevant.into_iter().collect();
+            let of = |index: &usize| entries.get(*index);
+            let shared = merged
+                .entry(relevant)
+                .or_insert_with_key(|indices| merged_rule(indices.iter().filter_map(of), target.clone()));
+            rules.insert(kri, ToRule { target, ..shared.clone() });
+        }
+        Self { rules: Arc::new(rules) }
+    }
+
+    /// All rules, by KRI.
+    pub fn iter(&self) -> impl Iterator<Item = (&Kri, &ToRule<C>)> {
+        self.rules.iter()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The rule about exactly this resource or port.
+    pub fn exact(&self, kri: &Kri) -> Option<&ToRule<C>> {
+        self.rules.get(kri)
+    }
+
+    /// The rule that holds for a destination's port: its own, else that of the destination, else that of the mesh.
+    pub fn compute(&self, kri: &Kri) -> Option<&ToRule<C>> {
+        self.exact(kri)
+            .or_else(|| if kri.section.is_empty() { None } else { self.exact(&kri.whole()) })
+            .or_else(|| self.exact(&mesh_kri(&kri.mesh)))
+    }
+
+    /// The conf that holds for a destination's port, by the same order; a conf that says nothing is passed over.
+    pub fn service_conf(&self, kri: &Kri) -> Option<Arc<C>> {
+        self.first_telling([kri, &kri.whole(), &mesh_kri(&kri.mesh)])
+    }
+
+    /// The conf of a route by its own; `None` if the route has none, so that the destination's holds.
+    pub fn route_conf(&self, route: &Kri) -> Option<Arc<C>> {
+        self.first_telling([route, &route.whole()])
+    }
+
+    fn first_telling<'a>(&self, ids: impl IntoIterator<Item = &'a Kri>) -> Option<Arc<C>> {
+        ids.into_iter().filter_map(|id| self.exact(id)).map(|r| &r.conf).find(|c| ***c != C::default()).cloned()
+    }
+}
+
+fn merged_rule<'a, C: Conf>(entries: impl Iterator<Item = &'a ToEntry<C>>, target: RuleTarget) -> ToRule<C> {
+    let entries: Vec<&ToEntry<C>> = entries.collect();
+    let mut origins = Vec::new();
+    let mut by_matches = BTreeMap::new();
+    for entry in &entries {
+        let origin = RuleOrigin { policy: entry.policy.clone(), index: entry.index };
+        for hash in entry.conf.match_hashes() {
+            by_matches.insert(hash, origin.clone());
+        }
+        add_origin(&mut origins, origin);
+    }
+    ToRule {
+        target,
+        conf: Arc::new(merge_confs(entries.iter().map(|e| &*e.conf))),
+        origins: origins.into(),
+        by_matches: Arc::new(by_matches),
+    }
+}
