@@ -8,14 +8,17 @@
 pub mod duration;
 pub mod engine;
 pub mod ir;
+pub mod json;
 pub mod kri;
 pub mod meta;
+pub mod names;
 pub mod plan;
 pub mod policies;
 pub mod registry;
 pub mod resource;
 pub mod resources;
 pub mod schema;
+pub mod sni;
 pub mod sockets;
 pub mod state;
 pub mod store;

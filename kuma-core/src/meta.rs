@@ -43,6 +43,9 @@ pub mod label {
     pub const SERVICE: &str = "kuma.io/service";
 }
 
+/// Time of an object that was never stored: `0001-01-01T00:00:00Z`, as its JSON shows it.
+pub const UNSET_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+
 /// Store version of an object, for optimistic concurrency: every write of the object changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
@@ -65,14 +68,14 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// Metadata of an object that is not stored yet: epoch times, version 0.
+    /// Metadata of an object that is not stored yet: [`UNSET_TIME`], version 0.
     pub fn new(mesh: impl Into<Arc<str>>, name: impl Into<Arc<str>>, labels: Labels) -> Self {
         Self {
             mesh: mesh.into(),
             name: name.into(),
             labels: Arc::new(labels),
-            created: Timestamp::UNIX_EPOCH,
-            modified: Timestamp::UNIX_EPOCH,
+            created: UNSET_TIME,
+            modified: UNSET_TIME,
             version: Version(0),
         }
     }

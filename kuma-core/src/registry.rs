@@ -123,6 +123,10 @@ impl Descriptor {
     pub const fn provided_by_zone(&self) -> bool {
         matches!(self.sync, Sync::ZoneToGlobal | Sync::Both)
     }
+    /// On Kubernetes, objects of this kind live in a namespace.
+    pub const fn namespaced(&self) -> bool {
+        matches!(self.shape, Shape::SpecStatus) || matches!(self.role, Role::Secret) || self.provided_by_zone()
+    }
     /// Objects belong to a mesh.
     pub const fn mesh_scoped(&self) -> bool {
         matches!(self.scope, Scope::Mesh)
@@ -173,10 +177,17 @@ macro_rules! registry {
                 }
             }
 
-            /// Schema of the spec, for kinds that are checked against one.
+            /// Schema of the spec; see [`Spec::schema`].
             pub fn schema(self) -> Option<crate::schema::Schema> {
                 match self {
                     $(Kind::$spec => <crate::$module::$spec as Spec>::schema(),)*
+                }
+            }
+
+            /// Schema of the status; see [`Spec::status_schema`].
+            pub fn status_schema(self) -> Option<crate::schema::Schema> {
+                match self {
+                    $(Kind::$spec => <crate::$module::$spec as Spec>::status_schema(),)*
                 }
             }
         }

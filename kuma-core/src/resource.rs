@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::{
     kri::Kri,
     meta::Meta,
-    registry::{Descriptor, Kind},
+    registry::{Descriptor, Kind, Shape},
+    schema::Schema,
     validate::{Path, Violations},
 };
 
@@ -25,15 +26,22 @@ pub trait Spec: Serialize + DeserializeOwned + Clone + Debug + Default + Partial
     type Status: Serialize + DeserializeOwned + Clone + Debug + Default + PartialEq + Send + Sync + 'static;
     /// The row of this kind in the registry.
     const DESCRIPTOR: Descriptor;
-    /// Schema of the spec, for kinds of shape `SpecStatus`; `None` has no schema step.
-    fn schema() -> Option<crate::schema::Schema> {
+    /// Schema of the spec. Documents of shape `SpecStatus` are defaulted and checked by it, documents of shape `Flat`
+    /// are read by it with the leniency of protobuf JSON. `None`: any JSON that the decoder takes.
+    fn schema() -> Option<Schema> {
+        None
+    }
+    /// Schema of the status, for kinds that have one.
+    fn status_schema() -> Option<Schema> {
         None
     }
     /// Semantic rules, checked after the schema. `at` is the path of the spec (`spec`, or empty for flat kinds).
-    fn validate(&self, meta: &Meta, at: &Path, out: &mut Violations) {
-        let _ = (meta, at, out);
+    /// Rules of names are not here but in [`crate::names`].
+    fn validate(&self, at: &Path, out: &mut Violations) {
+        let _ = (at, out);
     }
-    /// What is legal but deserves a word to its author.
+    /// What is legal but deserves a word to its author. Faults of server names are added by
+    /// [`AnyResource::warnings`].
     fn warnings(&self, meta: &Meta) -> Vec<String> {
         let _ = meta;
         Vec::new()
@@ -62,11 +70,13 @@ pub trait AnyBody: Any + Debug + Send + Sync {
     /// Equal statuses.
     fn status_eq(&self, other: &dyn AnyBody) -> bool;
     /// [`Spec::validate`].
-    fn validate(&self, meta: &Meta, at: &Path, out: &mut Violations);
+    fn validate(&self, at: &Path, out: &mut Violations);
     /// [`Spec::warnings`].
     fn warnings(&self, meta: &Meta) -> Vec<String>;
     /// This spec with the status of another body of the same kind.
     fn with_status_of(&self, other: &dyn AnyBody) -> Arc<dyn AnyBody>;
+    /// This spec with an empty status.
+    fn without_status(&self) -> Arc<dyn AnyBody>;
     /// For the way back to the type.
     fn as_any(&self) -> &dyn Any;
 }
@@ -87,8 +97,8 @@ impl<S: Spec> AnyBody for Body<S> {
     fn status_eq(&self, other: &dyn AnyBody) -> bool {
         other.as_any().downcast_ref::<Self>().is_some_and(|o| o.status == self.status)
     }
-    fn validate(&self, meta: &Meta, at: &Path, out: &mut Violations) {
-        self.spec.validate(meta, at, out);
+    fn validate(&self, at: &Path, out: &mut Violations) {
+        self.spec.validate(at, out);
     }
     fn warnings(&self, meta: &Meta) -> Vec<String> {
         self.spec.warnings(meta)
@@ -96,6 +106,9 @@ impl<S: Spec> AnyBody for Body<S> {
     fn with_status_of(&self, other: &dyn AnyBody) -> Arc<dyn AnyBody> {
         let status = other.as_any().downcast_ref::<Self>().map_or_else(Default::default, |o| o.status.clone());
         Arc::new(Self { spec: self.spec.clone(), status })
+    }
+    fn without_status(&self) -> Arc<dyn AnyBody> {
+        Arc::new(Self { spec: self.spec.clone(), status: Default::default() })
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -203,6 +216,34 @@ impl AnyResource {
     /// The status, if the kind is `S`.
     pub fn status<S: Spec>(&self) -> Option<&S::Status> {
         self.body.as_any().downcast_ref::<Body<S>>().map(|b| &b.status)
+    }
+    /// What is wrong with the spec, apart from names; paths as clients of the REST API see them.
+    pub fn validate(&self) -> Violations {
+        let at = match self.kind().descriptor().shape {
+            Shape::Flat => Path::default(),
+            Shape::SpecStatus => Path::root("spec"),
+        };
+        let mut out = Violations::new();
+        self.body.validate(&at, &mut out);
+        out
+    }
+    /// What is legal but deserves a word to its author.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.body.warnings(&self.meta);
+        warnings.extend(crate::sni::warnings(self));
+        warnings
+    }
+    /// The same spec under other metadata.
+    pub fn with_meta(&self, meta: Meta) -> Self {
+        Self { meta, body: self.body.clone() }
+    }
+    /// The same spec with the status of another object of the kind, or without one.
+    pub fn with_status_of(&self, other: Option<&Self>) -> Self {
+        let body = match other {
+            Some(other) => self.body.with_status_of(&*other.body),
+            None => self.body.without_status(),
+        };
+        Self { meta: self.meta.clone(), body }
     }
     /// Same content: labels, spec and status (times and version are not compared).
     pub fn same_content(&self, other: &Self) -> bool {

@@ -1,7 +1,11 @@
 //! A small schema language for the specs of kinds: what a field may hold, whether it is required, what it defaults to.
 //!
-//! Each kind of shape `SpecStatus` describes its spec once, in the notation of this module. Admission checks and
-//! defaults documents by it; published contracts (CRDs, OpenAPI) are written from it.
+//! Each kind describes its spec once, in the notation of this module. Documents of shape `SpecStatus` are defaulted and
+//! checked by it ([`check`]); documents of shape `Flat` are read by it with the leniency of protobuf JSON ([`flat`]).
+//! Published contracts (CRDs, OpenAPI) are written from it.
+
+pub mod check;
+pub mod flat;
 
 use serde_json::Value;
 
@@ -23,25 +27,57 @@ pub enum Schema {
     },
     /// A text.
     Text(TextRules),
-    /// A whole number, format int32 unless `wide`.
-    Integer {
-        /// Smallest.
-        min: Option<i64>,
-        /// Largest.
-        max: Option<i64>,
-        /// Only these.
-        one_of: Vec<i64>,
-        /// 64 bits instead of 32.
-        wide: bool,
-    },
+    /// A whole number.
+    Integer(IntegerRules),
     /// A whole number or a text.
     IntOrText,
     /// True or false.
     Bool,
-    /// A Go duration as text.
+    /// A duration as text: Go's form under `SpecStatus` (its form is the decoder's business, not the schema's),
+    /// protobuf's (`"1.500s"`) under `Flat`.
     Duration,
+    /// An RFC 3339 time.
+    Time,
+    /// Bytes as base64.
+    Bytes,
     /// Any JSON.
     Any,
+}
+
+/// Rules of a whole number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntegerRules {
+    /// Smallest.
+    pub min: Option<i64>,
+    /// Largest.
+    pub max: Option<i64>,
+    /// Only these; empty means any.
+    pub one_of: Vec<i64>,
+    /// How wide it is.
+    pub format: IntFormat,
+}
+
+/// Width of a whole number, as contracts name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IntFormat {
+    /// `int32`.
+    #[default]
+    Int32,
+    /// `int64`.
+    Int64,
+    /// No format: 64 bits.
+    Unnamed,
+}
+
+impl IntFormat {
+    /// Its name; `None` for no format.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Int32 => Some("int32"),
+            Self::Int64 => Some("int64"),
+            Self::Unnamed => None,
+        }
+    }
 }
 
 /// Rules of a text.
@@ -109,12 +145,32 @@ pub fn one_of<const N: usize>(values: [&'static str; N]) -> Schema {
     Schema::Text(TextRules { one_of: values.into(), ..TextRules::default() })
 }
 
+/// A text that is not empty.
+pub fn some_text() -> Schema {
+    Schema::Text(TextRules { min: Some(1), ..TextRules::default() })
+}
+
 /// A 32-bit whole number.
 pub fn int() -> Schema {
-    Schema::Integer { min: None, max: None, one_of: Vec::new(), wide: false }
+    Schema::Integer(IntegerRules::default())
 }
 
 /// A 32-bit whole number within bounds, both included.
 pub fn int_in(min: i64, max: i64) -> Schema {
-    Schema::Integer { min: Some(min), max: Some(max), one_of: Vec::new(), wide: false }
+    Schema::Integer(IntegerRules { min: Some(min), max: Some(max), ..IntegerRules::default() })
+}
+
+/// A whole number of another width, of any value.
+pub fn int_of(format: IntFormat) -> Schema {
+    Schema::Integer(IntegerRules { format, ..IntegerRules::default() })
+}
+
+/// A list with at least `min` items.
+pub fn list_min(min: usize, items: Schema) -> Schema {
+    Schema::List { items: Box::new(items), min: Some(min), max: None }
+}
+
+/// A list with at most `max` items.
+pub fn list_max(max: usize, items: Schema) -> Schema {
+    Schema::List { items: Box::new(items), min: None, max: Some(max) }
 }

@@ -4,12 +4,13 @@ mod plan;
 
 use serde::{Deserialize, Serialize};
 
-use super::target::TargetRef;
+use super::{schemas, target::TargetRef};
 use crate::{
     duration::GoDuration,
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync, Targets},
     resource::{NoStatus, Spec},
     resources::IntOrString,
+    schema::{Schema, int, list, object, opt},
 };
 
 /// Spec of a MeshCircuitBreaker.
@@ -185,4 +186,57 @@ impl Spec for MeshCircuitBreaker {
         has_status: false,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        let consecutive = || object([opt("consecutive", int())]);
+        let detectors = || {
+            object([
+                opt("totalFailures", consecutive()),
+                opt("gatewayFailures", consecutive()),
+                opt("localOriginFailures", consecutive()),
+                opt(
+                    "successRate",
+                    object([
+                        opt("minimumHosts", int()),
+                        opt("requestVolume", int()),
+                        opt("standardDeviationFactor", Schema::IntOrText),
+                    ]),
+                ),
+                opt(
+                    "failurePercentage",
+                    object([opt("minimumHosts", int()), opt("requestVolume", int()), opt("threshold", int())]),
+                ),
+            ])
+        };
+        let limits = || {
+            object([
+                opt("maxConnections", int()),
+                opt("maxConnectionPools", int()),
+                opt("maxPendingRequests", int()),
+                opt("maxRetries", int()),
+                opt("maxRequests", int()),
+            ])
+        };
+        let conf = || {
+            object([
+                opt("connectionLimits", limits()),
+                opt(
+                    "outlierDetection",
+                    object([
+                        opt("disabled", Schema::Bool),
+                        opt("splitExternalAndLocalErrors", Schema::Bool),
+                        opt("interval", Schema::Duration),
+                        opt("baseEjectionTime", Schema::Duration),
+                        opt("maxEjectionPercent", int()),
+                        opt("healthyPanicThreshold", Schema::IntOrText),
+                        opt("detectors", detectors()),
+                    ]),
+                ),
+            ])
+        };
+        Some(object([
+            schemas::top_ref(),
+            opt("rules", list(object([opt("default", conf())]))),
+            opt("to", list(object([schemas::out_ref(), opt("default", conf())]))),
+        ]))
+    }
 }

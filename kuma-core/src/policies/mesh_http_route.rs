@@ -6,11 +6,15 @@ pub use plan::{HttpRouteConf, match_hash};
 
 use serde::{Deserialize, Serialize};
 
-use super::target::{BackendRef, TargetRef};
+use super::{
+    schemas,
+    target::{BackendRef, TargetRef},
+};
 use crate::{
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync, Targets},
     resource::{NoStatus, Spec},
     resources::IntOrString,
+    schema::{IntegerRules, Schema, TextRules, int_in, list, list_min, object, one_of, opt, req, some_text, text},
 };
 
 /// Spec of a MeshHTTPRoute.
@@ -228,6 +232,68 @@ pub struct RequestMirror {
     pub backend_ref: BackendRef,
 }
 
+fn match_schema() -> Schema {
+    let query =
+        object([req("type", one_of(["Exact", "RegularExpression"])), req("name", some_text()), req("value", text())]);
+    object([
+        opt(
+            "path",
+            object([req("type", one_of(["Exact", "PathPrefix", "RegularExpression"])), req("value", some_text())]),
+        ),
+        opt("method", one_of(["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"])),
+        opt("queryParams", list(query)),
+        opt("headers", schemas::header_matches()),
+    ])
+}
+
+fn filter_schema() -> Schema {
+    let hostname = || {
+        Schema::Text(TextRules {
+            min: Some(1),
+            max: Some(253),
+            pattern: Some(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+            ..TextRules::default()
+        })
+    };
+    let path = || {
+        object([
+            req("type", one_of(["ReplaceFullPath", "ReplacePrefixMatch"])),
+            opt("replaceFullPath", text()),
+            opt("replacePrefixMatch", text()),
+        ])
+    };
+    let status = IntegerRules { one_of: vec![301, 302, 303, 307, 308], ..IntegerRules::default() };
+    object([
+        req(
+            "type",
+            one_of([
+                "RequestHeaderModifier",
+                "ResponseHeaderModifier",
+                "RequestRedirect",
+                "URLRewrite",
+                "RequestMirror",
+            ]),
+        ),
+        opt("requestHeaderModifier", schemas::header_modifier()),
+        opt("responseHeaderModifier", schemas::header_modifier()),
+        opt(
+            "requestRedirect",
+            object([
+                opt("scheme", one_of(["http", "https"])),
+                opt("hostname", hostname()),
+                opt("path", path()),
+                opt("port", int_in(1, 65535)),
+                opt("statusCode", Schema::Integer(status)).or(302),
+            ]),
+        ),
+        opt(
+            "urlRewrite",
+            object([opt("hostname", hostname()), opt("path", path()), opt("hostToBackendHostname", Schema::Bool)]),
+        ),
+        opt("requestMirror", object([opt("percentage", Schema::IntOrText), req("backendRef", schemas::backend_ref())])),
+    ])
+}
+
 impl Spec for MeshHTTPRoute {
     type Status = NoStatus;
     const DESCRIPTOR: Descriptor = Descriptor {
@@ -246,4 +312,17 @@ impl Spec for MeshHTTPRoute {
         has_status: false,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        let rule = object([
+            req("matches", list_min(1, match_schema())),
+            req(
+                "default",
+                object([opt("filters", list(filter_schema())), opt("backendRefs", list(schemas::backend_ref()))]),
+            ),
+        ]);
+        Some(object([
+            schemas::top_ref(),
+            opt("to", list(object([schemas::out_ref(), opt("hostnames", list(text())), req("rules", list(rule))]))),
+        ]))
+    }
 }

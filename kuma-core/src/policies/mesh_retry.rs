@@ -4,15 +4,14 @@ mod plan;
 
 use serde::{Deserialize, Serialize};
 
-use super::target::TargetRef;
+use super::{HeaderMatch, schemas, target::TargetRef};
 use crate::{
     duration::GoDuration,
     meta::Labels,
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync, Targets},
     resource::{NoStatus, Spec},
+    schema::{Field, IntFormat, Schema, int, int_of, list, object, one_of, opt, req, text},
 };
-
-use super::HeaderMatch;
 
 /// Spec of a MeshRetry.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -163,6 +162,45 @@ pub struct HostPredicate {
     pub update_frequency: Option<i32>,
 }
 
+/// What HTTP and gRPC have in common.
+fn common_fields() -> [Field; 4] {
+    let reset_header =
+        object([req("name", schemas::header_name()), req("format", one_of(["Seconds", "UnixTimestamp"]))]);
+    [
+        opt("numRetries", int()),
+        opt("perTryTimeout", Schema::Duration),
+        opt("backOff", object([opt("baseInterval", Schema::Duration), opt("maxInterval", Schema::Duration)])),
+        opt(
+            "rateLimitedBackOff",
+            object([opt("maxInterval", Schema::Duration), opt("resetHeaders", list(reset_header))]),
+        ),
+    ]
+}
+
+fn http_schema() -> Schema {
+    let predicate = object([
+        req("predicate", one_of(["OmitPreviousHosts", "OmitHostsWithTags", "OmitPreviousPriorities"])),
+        opt("tags", Schema::Labels),
+        opt("updateFrequency", int()).or(2),
+    ]);
+    let mut fields = Vec::from(common_fields());
+    fields.extend([
+        opt("retryOn", list(text())),
+        opt("retriableRequestHeaders", schemas::header_matches()),
+        opt("retriableResponseHeaders", schemas::header_matches()),
+        opt("hostSelection", list(predicate)),
+        opt("hostSelectionMaxAttempts", int_of(IntFormat::Int64)),
+    ]);
+    Schema::Object(fields)
+}
+
+fn grpc_schema() -> Schema {
+    let codes = ["Canceled", "DeadlineExceeded", "Internal", "ResourceExhausted", "Unavailable"];
+    let mut fields = Vec::from(common_fields());
+    fields.push(opt("retryOn", list(one_of(codes))));
+    Schema::Object(fields)
+}
+
 impl Spec for MeshRetry {
     type Status = NoStatus;
     const DESCRIPTOR: Descriptor = Descriptor {
@@ -181,4 +219,23 @@ impl Spec for MeshRetry {
         has_status: false,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        Some(object([
+            schemas::top_ref(),
+            opt(
+                "to",
+                list(object([
+                    schemas::out_ref(),
+                    opt(
+                        "default",
+                        object([
+                            opt("tcp", object([opt("maxConnectAttempt", int())])),
+                            opt("http", http_schema()),
+                            opt("grpc", grpc_schema()),
+                        ]),
+                    ),
+                ])),
+            ),
+        ]))
+    }
 }

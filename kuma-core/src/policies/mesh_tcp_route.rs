@@ -4,10 +4,14 @@ mod plan;
 
 use serde::{Deserialize, Serialize};
 
-use super::target::{BackendRef, TargetRef};
+use super::{
+    schemas,
+    target::{BackendRef, TargetRef},
+};
 use crate::{
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync, Targets},
     resource::{NoStatus, Spec},
+    schema::{Schema, list, list_max, list_min, object, opt, req},
 };
 
 /// Spec of a MeshTCPRoute.
@@ -68,4 +72,11 @@ impl Spec for MeshTCPRoute {
         has_status: false,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        let rule = object([req("default", object([opt("backendRefs", list(schemas::backend_ref()))]))]);
+        Some(object([
+            schemas::top_ref(),
+            opt("to", list_min(1, object([schemas::out_ref(), req("rules", list_max(1, rule))]))),
+        ]))
+    }
 }

@@ -4,11 +4,15 @@ mod plan;
 
 use serde::{Deserialize, Serialize};
 
-use super::target::{Match, TargetRef};
+use super::{
+    schemas,
+    target::{Match, TargetRef},
+};
 use crate::{
     duration::GoDuration,
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync, Targets},
     resource::{NoStatus, Spec},
+    schema::{Schema, list, object, opt},
 };
 
 /// Spec of a MeshTimeout.
@@ -103,4 +107,27 @@ impl Spec for MeshTimeout {
         has_status: false,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        let conf = || {
+            object([
+                opt("connectionTimeout", Schema::Duration),
+                opt("idleTimeout", Schema::Duration),
+                opt(
+                    "http",
+                    object([
+                        opt("requestTimeout", Schema::Duration),
+                        opt("streamIdleTimeout", Schema::Duration),
+                        opt("maxStreamDuration", Schema::Duration),
+                        opt("maxConnectionDuration", Schema::Duration),
+                        opt("requestHeadersTimeout", Schema::Duration),
+                    ]),
+                ),
+            ])
+        };
+        Some(object([
+            schemas::top_ref(),
+            opt("rules", list(object([opt("matches", schemas::matches()), opt("default", conf())]))),
+            opt("to", list(object([schemas::out_ref(), opt("default", conf())]))),
+        ]))
+    }
 }

@@ -6,6 +6,7 @@ mod mesh_retry;
 mod mesh_tcp_route;
 mod mesh_timeout;
 pub mod policy;
+mod schemas;
 pub mod target;
 
 pub use mesh_circuit_breaker::*;

@@ -4,10 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::schemas::unsigned;
 use crate::{
     meta::Labels,
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync},
     resource::{NoStatus, Spec},
+    schema::{Schema, list, object, one_of, opt, text},
 };
 
 /// Spec of a Dataplane.
@@ -349,6 +351,67 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
+fn networking_schema() -> Schema {
+    let inbound = object([
+        opt("port", unsigned()),
+        opt("servicePort", unsigned()),
+        opt("serviceAddress", text()),
+        opt("address", text()),
+        opt("health", object([opt("ready", Schema::Bool)])),
+        opt(
+            "serviceProbe",
+            object([
+                opt("interval", Schema::Duration),
+                opt("timeout", Schema::Duration),
+                opt("unhealthyThreshold", unsigned()),
+                opt("healthyThreshold", unsigned()),
+                opt("tcp", object([])),
+            ]),
+        ),
+        opt("state", one_of(["Ready", "NotReady", "Ignored"])),
+        opt("name", text()),
+        opt("protocol", text()),
+    ]);
+    let outbound = object([
+        opt("address", text()),
+        opt("port", unsigned()),
+        opt(
+            "backendRef",
+            object([opt("kind", text()), opt("name", text()), opt("port", unsigned()), opt("labels", Schema::Labels)]),
+        ),
+    ]);
+    let reachable = object([
+        opt("kind", text()),
+        opt("name", text()),
+        opt("namespace", text()),
+        opt("port", unsigned()),
+        opt("labels", Schema::Labels),
+    ]);
+    let redirection = object([
+        opt("redirectPortInbound", unsigned()),
+        opt("redirectPortOutbound", unsigned()),
+        opt("directAccessServices", list(text())),
+        opt("ipFamilyMode", one_of(["UnSpecified", "DualStack", "IPv4", "IPv6"])),
+        opt("reachableBackends", object([opt("refs", list(reachable))])),
+    ]);
+    let listener = object([
+        opt("type", one_of(["Unspecified", "ZoneIngress", "ZoneEgress"])),
+        opt("address", text()),
+        opt("port", unsigned()),
+        opt("name", text()),
+        opt("state", one_of(["Ready", "NotReady"])),
+    ]);
+    object([
+        opt("address", text()),
+        opt("gateway", object([opt("tags", Schema::Labels), opt("type", one_of(["DELEGATED"]))])),
+        opt("inbound", list(inbound)),
+        opt("outbound", list(outbound)),
+        opt("transparentProxying", redirection),
+        opt("admin", object([opt("port", unsigned())])),
+        opt("listeners", list(listener)),
+    ])
+}
+
 impl Spec for Dataplane {
     type Status = NoStatus;
     const DESCRIPTOR: Descriptor = Descriptor {
@@ -367,4 +430,7 @@ impl Spec for Dataplane {
         has_status: false,
         insight: Some(Kind::DataplaneInsight),
     };
+    fn schema() -> Option<Schema> {
+        Some(object([opt("networking", networking_schema())]))
+    }
 }

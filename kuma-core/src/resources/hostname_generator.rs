@@ -6,6 +6,8 @@ use crate::{
     meta::Labels,
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync},
     resource::{NoStatus, Spec},
+    resources::schemas::label_selector,
+    schema::{Schema, object, opt, req, text},
 };
 
 /// Spec of a HostnameGenerator.
@@ -82,4 +84,18 @@ impl Spec for HostnameGenerator {
         has_status: false,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        Some(object([
+            req("template", text()),
+            opt(
+                "selector",
+                object([
+                    opt("meshService", label_selector()),
+                    opt("meshExternalService", label_selector()),
+                    opt("meshMultiZoneService", label_selector()),
+                ]),
+            ),
+            opt("extension", object([req("type", text()), opt("config", Schema::Any)])),
+        ]))
+    }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync},
     resource::{NoStatus, Spec},
+    schema::{Schema, list, object, opt, text},
 };
 
 /// Spec of a Mesh.
@@ -34,4 +35,7 @@ impl Spec for Mesh {
         has_status: false,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        Some(object([opt("skipCreatingInitialPolicies", list(text()))]))
+    }
 }

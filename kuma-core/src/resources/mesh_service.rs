@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::LabelSelector;
+use super::{LabelSelector, schemas};
 use crate::{
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync},
     resource::Spec,
+    schema::{Schema, int, list, object, one_of, opt, req, text},
 };
 
 /// Spec of a MeshService.
@@ -233,4 +234,33 @@ impl Spec for MeshService {
         has_status: true,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        let port = object([
+            req("port", int()),
+            opt("targetPort", Schema::IntOrText),
+            opt("name", text()),
+            opt("appProtocol", text()).or("tcp"),
+        ]);
+        Some(object([
+            opt(
+                "selector",
+                object([
+                    opt("dataplaneLabels", schemas::label_selector()),
+                    opt("dataplaneRef", object([opt("name", text())])),
+                ]),
+            ),
+            opt("ports", list(port)),
+            opt("identities", list(object([req("type", one_of(["SpiffeID"])), req("value", text())]))),
+            opt("state", one_of(["Available", "Unavailable"])).or("Unavailable"),
+        ]))
+    }
+    fn status_schema() -> Option<Schema> {
+        Some(object([
+            opt("addresses", schemas::addresses()),
+            opt("vips", schemas::vips()),
+            opt("tls", object([opt("status", one_of(["Ready", "NotReady"]))])),
+            opt("hostnameGenerators", schemas::hostname_generators()),
+            opt("dataplaneProxies", schemas::proxy_counts()),
+        ]))
+    }
 }

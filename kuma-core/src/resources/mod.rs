@@ -5,6 +5,7 @@ mod dataplane_insight;
 mod hostname_generator;
 mod mesh;
 mod mesh_service;
+pub(crate) mod schemas;
 mod secret;
 mod workload;
 mod zone;

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::{
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync},
     resource::{NoStatus, Spec},
+    schema::{Schema, object, opt},
 };
 
 /// Secret bytes: shown as `***`, wiped when dropped, base64 in JSON.
@@ -83,6 +84,9 @@ impl Spec for Secret {
         has_status: false,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        Some(object([opt("data", Schema::Bytes)]))
+    }
 }
 
 impl Spec for GlobalSecret {
@@ -103,4 +107,7 @@ impl Spec for GlobalSecret {
         has_status: false,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        Some(object([opt("data", Schema::Bytes)]))
+    }
 }

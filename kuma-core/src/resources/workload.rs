@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync},
     resource::Spec,
+    schema::{Schema, int, object, opt, req},
 };
 
 /// Spec of a Workload: nothing, its name says it all.
@@ -49,4 +50,13 @@ impl Spec for Workload {
         has_status: true,
         insight: None,
     };
+    fn schema() -> Option<Schema> {
+        Some(object([]))
+    }
+    fn status_schema() -> Option<Schema> {
+        Some(object([opt(
+            "dataplaneProxies",
+            object([req("connected", int()), req("healthy", int()), req("total", int())]),
+        )]))
+    }
 }
