@@ -5,5 +5,7 @@
 //! [`delta::Session`] (one per stream) to [`frame`], which writes what is sent.
 #![forbid(unsafe_code)]
 
+pub mod delta;
+pub mod frame;
 pub mod json;
 pub mod set;

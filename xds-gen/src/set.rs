@@ -73,6 +73,8 @@ impl fmt::Display for TypeUrl {
 pub struct Version([u8; 16]);
 
 impl Version {
+    /// Equal to no version of a resource, for practical purposes.
+    pub const UNKNOWN: Self = Self([0; 16]);
     /// Length of the printed form.
     pub const TEXT_LEN: usize = 32;
 
@@ -200,6 +202,11 @@ impl Rendered {
             Body::Shared(_) => self.version,
             Body::PerProxy(_) => Version::mix(&[self.version, own.version()]),
         }
+    }
+
+    /// Whether every proxy gets the same bytes.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.body, Body::Shared(_))
     }
 
     /// The encoded message for this proxy.
