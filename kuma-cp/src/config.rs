@@ -165,3 +165,8 @@ pub fn keys() -> Vec<Key> {
     Config::describe(At::default(), &mut out);
     out
 }
+
+/// Reads a whole number of a flag, in the spellings that variables take.
+pub fn parse_integer(text: &str) -> Result<i64, String> {
+    number::signed(text, 64)
+}

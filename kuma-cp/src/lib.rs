@@ -1,9 +1,11 @@
 //! The Kuma control plane: a shell of stores, servers and controllers around the pure domain.
 
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod diagnostics;
 pub mod logging;
+pub mod run;
 pub mod serve;
 pub mod state;
 pub mod tls;

@@ -55,18 +55,17 @@ impl Default for ServeLimits {
 /// # Errors
 /// `listen tcp ADDRESS: bind: address already in use` and its like.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError { address, source })
+    TcpListener::bind(address).await.map_err(|cause| BindError { address, cause })
 }
 
 /// A port that cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("listen tcp {address}: bind: {}", reason(source))]
+#[error("listen tcp {address}: bind: {}", reason(cause))]
 pub struct BindError {
     /// The wanted address.
     pub address: SocketAddr,
-    /// What the operating system said.
-    #[source]
-    pub source: std::io::Error,
+    /// What the operating system said; no source, since the text says it already.
+    pub cause: std::io::Error,
 }
 
 fn reason(error: &std::io::Error) -> String {

@@ -2,11 +2,11 @@
 //! certificate is, the address of this instance.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
 
-use super::{Config, Environment};
+use super::{Config, Environment, StoreType};
 
 /// Name of the server certificate in the work directory.
 pub const CERT_FILE: &str = "kuma-cp.crt";
@@ -30,7 +30,7 @@ pub enum AutoError {
         "there is no work directory: set KUMA_GENERAL_WORK_DIR to a directory that the control plane may write to, or set HOME"
     )]
     NoWorkDir,
-    /// Every address is a loopback address.
+    /// Every address is a loopback address, and there may be other instances.
     #[error(
         "there is no non-loopback IP address for other instances to reach this one at: set KUMA_INTER_CP_CATALOG_INSTANCE_ADDRESS"
     )]
@@ -79,7 +79,10 @@ pub fn complete(config: &mut Config, machine: &Machine) -> Result<ServerCertific
         config.bootstrap_server.params.xds_port = u32::try_from(config.dp_server.port).unwrap_or_default();
     }
     if config.inter_cp.catalog.instance_address.is_empty() {
-        let address = machine.addresses.iter().find(|a| !a.is_loopback()).ok_or(AutoError::NoAddress)?;
+        let outside = machine.addresses.iter().find(|a| !a.is_loopback()).copied();
+        // What is kept in memory has one instance, which nobody has to reach: it also runs without a network.
+        let alone = config.store.kind == StoreType::Memory.as_str();
+        let address = outside.or(alone.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))).ok_or(AutoError::NoAddress)?;
         config.inter_cp.catalog.instance_address = address.to_string();
     }
     Ok(certificate)

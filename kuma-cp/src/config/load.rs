@@ -68,12 +68,12 @@ impl fmt::Display for Warning {
 /// Why there is no configuration. The texts are what users see after `Error: `.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is not there, or may not be read.
+    /// The file is not there, or may not be read. The published text leaves out why.
     #[error(
         "unable to access configuration file '{}', please check if the file exists and has the correct permissions",
         .0.display()
     )]
-    Inaccessible(PathBuf, #[source] std::io::Error),
+    Inaccessible(PathBuf, std::io::Error),
     /// What is wrong within a file.
     #[error("parsing configuration from file '{}' failed: {error}", path.display())]
     File {

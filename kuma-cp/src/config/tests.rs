@@ -360,7 +360,10 @@ fn the_machine_fills_in_what_is_empty() {
     let nothing = complete(&mut of("", &[]), &Machine::default());
     assert_eq!(nothing, Err(auto::AutoError::NoWorkDir));
     let lonely = Machine { addresses: vec!["::1".parse().unwrap()], ..machine };
-    assert_eq!(complete(&mut of("", &[]), &lonely), Err(auto::AutoError::NoAddress));
+    assert_eq!(complete(&mut of("store: { type: postgres }", &[]), &lonely), Err(auto::AutoError::NoAddress));
+    let mut alone = of("", &[]);
+    complete(&mut alone, &lonely).unwrap();
+    assert_eq!(alone.inter_cp.catalog.instance_address, "127.0.0.1");
 }
 
 #[test]
