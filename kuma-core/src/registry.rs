@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     meta::Meta,
+    policies::policy::Policy,
     resource::{AnyBody, AnyResource, Body, Spec},
 };
 
@@ -150,7 +151,23 @@ fn parse<S: Spec>(meta: Meta, spec: Value, status: Option<Value>) -> Result<AnyR
 }
 
 macro_rules! registry {
-    ($($module:ident :: $spec:ident),* $(,)?) => {
+    (resources: [$($resource:ident),* $(,)?], policies: [$($policy:ident),* $(,)?] $(,)?) => {
+        kinds! { $(resources::$resource,)* $(policies::$policy,)* }
+
+        impl Kind {
+            /// Does something that needs the type of a policy kind; `None` for kinds that are none.
+            pub fn with_policy<W: WithPolicy>(self, work: W) -> Option<W::Out> {
+                match self {
+                    $(Kind::$policy => Some(work.run::<crate::policies::$policy>()),)*
+                    $(Kind::$resource)|* => None,
+                }
+            }
+        }
+    };
+}
+
+macro_rules! kinds {
+    ($($module:ident :: $spec:ident,)*) => {
         /// A kind of resource that this build knows. The order is the order of the registry.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind {
@@ -195,20 +212,33 @@ macro_rules! registry {
 }
 
 registry! {
-    resources::Mesh,
-    resources::Dataplane,
-    resources::DataplaneInsight,
-    resources::Zone,
-    resources::MeshService,
-    resources::HostnameGenerator,
-    resources::Workload,
-    resources::Secret,
-    resources::GlobalSecret,
-    policies::MeshHTTPRoute,
-    policies::MeshTCPRoute,
-    policies::MeshTimeout,
-    policies::MeshCircuitBreaker,
-    policies::MeshRetry,
+    resources: [
+        Mesh,
+        Dataplane,
+        DataplaneInsight,
+        Zone,
+        MeshService,
+        HostnameGenerator,
+        Workload,
+        Secret,
+        GlobalSecret,
+    ],
+    policies: [
+        MeshHTTPRoute,
+        MeshTCPRoute,
+        MeshTimeout,
+        MeshCircuitBreaker,
+        MeshRetry,
+    ],
+}
+
+/// Work on policies of one kind, written once for all kinds; see [`Kind::with_policy`].
+pub trait WithPolicy {
+    /// What comes of it.
+    type Out;
+
+    /// Does it for the kind `P`.
+    fn run<P: Policy>(self) -> Self::Out;
 }
 
 impl Kind {
