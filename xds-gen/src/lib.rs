@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod delta;
+pub mod filters;
 pub mod frame;
 pub mod json;
+pub mod render;
 pub mod set;

@@ -38,15 +38,15 @@ pub struct AdminListener {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Passthrough {
-    /// Port of redirected outbound traffic.
+    /// Port of redirected outbound traffic; 0 makes no listener.
     pub outbound_port: u16,
-    /// Port of redirected inbound traffic.
+    /// Port of redirected inbound traffic; 0 makes no listener.
     pub inbound_port: u16,
     /// IPv6 too.
     pub ipv6: bool,
     /// `enableReusePort` of the inbound listeners.
     pub reuse_port: bool,
-    /// Inbound ports that may be reached; `None` is any.
+    /// Inbound ports that may be reached, each once, never empty; `None` is any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict_ports: Option<Vec<u16>>,
 }
