@@ -51,7 +51,7 @@ fn overlay(below: &mut Value, above: Value) {
                 match (below.get_mut(&key), value) {
                     (_, Value::Null) => {}
                     (Some(Value::Array(below)), Value::Array(above)) if key.starts_with("append") => {
-                        below.extend(above)
+                        below.extend(above);
                     }
                     (Some(below), value) => overlay(below, value),
                     (None, value) => {

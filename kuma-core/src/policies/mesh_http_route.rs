@@ -1,8 +1,10 @@
 //! MeshHTTPRoute: where HTTP requests to a destination go, and how they are changed on the way.
 
 mod plan;
+mod routes;
 
 pub use plan::{HttpRouteConf, match_hash};
+pub use routes::{HttpRouteRule, HttpRules, RouteFilter, header_test, mirror_fraction, routes};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,169 @@
+//! Where routes send traffic: references to destinations, resolved to clusters.
+
+use std::sync::Arc;
+
+use super::{DestinationKind, Destinations};
+use crate::{
+    ir::{self, Denominator, Fraction, Protocol},
+    kri::Kri,
+    meta::{Meta, label},
+    policies::{
+        HttpFilter, HttpRouteConf, HttpRouteRule, HttpRules, RouteFilter, TcpRule, match_hash, mirror_fraction,
+        target::BackendRef,
+    },
+};
+
+use super::ToRule;
+
+/// A cluster and its share of the traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendSplit {
+    /// KRI of the destination with the section as it was referred to: the cluster's name.
+    pub cluster: Kri,
+    /// Weight, greater than 0.
+    pub weight: u32,
+    /// The destination is an external service.
+    pub external: bool,
+}
+
+impl BackendSplit {
+    /// All traffic to one destination.
+    pub fn all(cluster: Kri) -> Self {
+        let external = &*cluster.short == DestinationKind::MeshExternalService.short();
+        Self { cluster, weight: 100, external }
+    }
+
+    /// As it stands in a route.
+    pub fn ir(&self) -> ir::Split {
+        ir::Split { cluster: self.cluster.to_string().into(), weight: self.weight, auto_host_rewrite: self.external }
+    }
+}
+
+/// Backends of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backends {
+    /// The rule names backends; otherwise the destination itself takes the requests.
+    pub declared: bool,
+    /// Those that can be sent to.
+    pub splits: Vec<BackendSplit>,
+    /// Weight of those that cannot: requests for them fail.
+    pub unresolved: u64,
+}
+
+impl Backends {
+    /// Share of the requests that fail.
+    pub fn unresolved_fraction(&self) -> Fraction {
+        let resolved: u64 = self.splits.iter().map(|s| u64::from(s.weight)).sum();
+        exact_fraction(self.unresolved, self.unresolved + resolved)
+    }
+}
+
+/// A share as Envoy writes it, with the smallest denominator that is exact, else rounded to a millionth.
+pub fn exact_fraction(part: u64, whole: u64) -> Fraction {
+    let whole = u128::from(whole.max(1));
+    let part = u128::from(part).min(whole);
+    for (size, denominator) in [(100, Denominator::Hundred), (10_000, Denominator::TenThousand)] {
+        if (part * size).is_multiple_of(whole) {
+            return Fraction { numerator: (part * size / whole) as u32, denominator };
+        }
+    }
+    let millionths = (part * 1_000_000 + whole / 2) / whole;
+    Fraction { numerator: millionths as u32, denominator: Denominator::Million }
+}
+
+/// A destination's port that a reference leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// KRI of the destination with the section as it was referred to.
+    pub cluster: Kri,
+    /// Protocol of the port.
+    pub protocol: Protocol,
+}
+
+/// Finds the port that a reference of `policy` means. `None` if there is no such destination or port.
+pub fn resolve_backend(reference: &BackendRef, policy: &Meta, destinations: &Destinations) -> Option<Backend> {
+    let kind = DestinationKind::of_target(reference.kind)?;
+    let mut labels = reference.labels.clone()?;
+    let namespace = policy.namespace();
+    if !namespace.is_empty() && labels.contains_key(label::DISPLAY_NAME) {
+        labels.entry(label::NAMESPACE.to_owned()).or_insert_with(|| namespace.to_owned());
+    }
+    let destination = destinations.oldest(kind, &labels)?;
+    let named = reference.section_name.clone().filter(|s| !s.is_empty());
+    let section = named.or_else(|| reference.port.map(|p| p.to_string())).unwrap_or_default();
+    let (section, port) = match kind {
+        DestinationKind::MeshService => {
+            let port = destination.port(&section)?;
+            (if section.is_empty() { port.section.clone() } else { section.into() }, port)
+        }
+        // These are known by one port; a reference without a section has a cluster without one.
+        _ if section.is_empty() => (Arc::from(""), destination.ports.first()?),
+        _ => (Arc::from(&*section), destination.port(&section)?),
+    };
+    Some(Backend { cluster: destination.kri.section(section), protocol: port.protocol })
+}
+
+fn weight(reference: &BackendRef) -> u64 {
+    reference.weight.unwrap_or(1)
+}
+
+fn backends(
+    references: &[BackendRef],
+    policy: &Meta,
+    destinations: &Destinations,
+    fits: impl Fn(Protocol) -> bool,
+) -> Backends {
+    let mut out = Backends { declared: !references.is_empty(), ..Backends::default() };
+    for reference in references {
+        let weight = weight(reference);
+        match resolve_backend(reference, policy, destinations).filter(|b| fits(b.protocol)) {
+            Some(backend) if weight > 0 => out.splits.push(BackendSplit {
+                weight: u32::try_from(weight).unwrap_or(u32::MAX),
+                ..BackendSplit::all(backend.cluster)
+            }),
+            _ => out.unresolved += weight,
+        }
+    }
+    out
+}
+
+/// Resolves the backends of the merged HTTP rules of a destination.
+pub fn http_rules(rule: &ToRule<HttpRouteConf>, destinations: &Destinations) -> HttpRules {
+    let rules = rule.conf.rules.iter().filter_map(|item| {
+        // Every condition was counted when the rules were merged, so its origin is known.
+        let origin = rule.by_matches.get(&match_hash(&item.matches))?;
+        let meta = &origin.policy.meta;
+        let references = item.conf.backend_refs.as_deref().unwrap_or_default();
+        let filters = item.conf.filters.iter().flatten();
+        Some(HttpRouteRule {
+            route: origin.policy.kri.section(format!("rule_{}", origin.index)),
+            matches: item.matches.clone(),
+            filters: filters.filter_map(|f| filter(f, meta, destinations)).collect(),
+            backends: backends(references, meta, destinations, Protocol::is_http),
+        })
+    });
+    HttpRules { rules: rules.collect() }
+}
+
+fn filter(filter: &HttpFilter, policy: &Meta, destinations: &Destinations) -> Option<RouteFilter> {
+    match filter.kind.as_str() {
+        "RequestHeaderModifier" => filter.request_header_modifier.clone().map(RouteFilter::RequestHeaders),
+        "ResponseHeaderModifier" => filter.response_header_modifier.clone().map(RouteFilter::ResponseHeaders),
+        "RequestRedirect" => filter.request_redirect.clone().map(RouteFilter::Redirect),
+        "URLRewrite" => filter.url_rewrite.clone().map(RouteFilter::Rewrite),
+        "RequestMirror" => {
+            let mirror = filter.request_mirror.as_ref()?;
+            let backend = resolve_backend(&mirror.backend_ref, policy, destinations)?;
+            (backend.protocol.is_http() && weight(&mirror.backend_ref) > 0)
+                .then(|| RouteFilter::Mirror { cluster: backend.cluster, fraction: mirror_fraction(mirror) })
+        }
+        _ => None,
+    }
+}
+
+/// Resolves the backends of the merged TCP rule of a destination. Empty if none can be sent to.
+pub fn tcp_splits(rule: &ToRule<TcpRule>, destinations: &Destinations) -> Vec<BackendSplit> {
+    let Some(origin) = rule.origins.last() else { return Vec::new() };
+    let references = rule.conf.conf.backend_refs.as_deref().unwrap_or_default();
+    backends(references, &origin.policy.meta, destinations, |_| true).splits
+}

@@ -1,0 +1,130 @@
+//! Which outbounds a proxy has: those that it declares, or every address of the mesh that it may reach.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    DataplaneFacts, DeclaredTarget, Destination, DestinationKind, Destinations, ListenAt, NameRule, ProxyFacts,
+};
+use crate::{
+    ir::Listen,
+    kri::Kri,
+    meta::{Labels, label},
+    resources::ReachableRef,
+};
+
+/// An outbound of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboundRef {
+    /// KRI of the destination with the section as it was referred to: names listener and cluster.
+    pub destination: Kri,
+    /// Where it listens.
+    pub listen: Listen,
+}
+
+/// Outbounds of a proxy, sorted by name, then by address.
+pub fn reach(proxy: &ProxyFacts, destinations: &Destinations) -> Vec<OutboundRef> {
+    let dataplane = &*proxy.dataplane;
+    let mut out = if proxy.traits.redirected || proxy.traits.bind_outbounds {
+        let bind = (proxy.traits.redirected && !proxy.traits.bind_outbounds).then_some(false);
+        by_address(dataplane, destinations, bind)
+    } else {
+        declared(dataplane, destinations)
+    };
+    out.sort();
+    out.dedup();
+    out
+}
+
+fn declared(dataplane: &DataplaneFacts, destinations: &Destinations) -> Vec<OutboundRef> {
+    let outbound = |at: &ListenAt, target: &DeclaredTarget| {
+        let destination = destinations.oldest(target.kind, &target.labels)?;
+        // The section is what the reference says, also where the port has a name.
+        let section = target.port.map(|p| p.to_string()).unwrap_or_default();
+        destination.port(&section)?;
+        Some(OutboundRef {
+            destination: destination.kri.section(section),
+            listen: Listen { address: at.address.clone(), port: at.port, bind: None },
+        })
+    };
+    dataplane.declared.iter().filter_map(|d| outbound(&d.at, d.target.as_ref()?)).collect()
+}
+
+/// Every virtual address of every destination that the proxy may reach.
+fn by_address(dataplane: &DataplaneFacts, destinations: &Destinations, bind: Option<bool>) -> Vec<OutboundRef> {
+    let reachable = reachable(dataplane, destinations);
+    let own: BTreeSet<ListenAt> = dataplane.inbound_addresses().map(|(_, at)| at).collect();
+    let mut out = Vec::new();
+    for destination in destinations.iter() {
+        for port in destination.ports.iter() {
+            let kri = destination.kri.section(port.section.clone());
+            if reachable.as_ref().is_some_and(|r| !r.contains(&kri)) {
+                continue;
+            }
+            for vip in destination.vips.iter() {
+                if !own.contains(&ListenAt { address: vip.clone(), port: port.number }) {
+                    let listen = Listen { address: vip.clone(), port: port.number, bind };
+                    out.push(OutboundRef { destination: kri.clone(), listen });
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Ports that a proxy may reach; `None` is all.
+fn reachable(dataplane: &DataplaneFacts, destinations: &Destinations) -> Option<BTreeSet<Kri>> {
+    let redirect = dataplane.redirect.as_ref()?;
+    let declared: BTreeSet<Kri> = dataplane
+        .declared
+        .iter()
+        .filter_map(|d| {
+            let target = d.target.as_ref()?;
+            let destination = destinations.oldest(target.kind, &target.labels)?;
+            Some(ports_of(destination, target.port))
+        })
+        .flatten()
+        .collect();
+    if !declared.is_empty() {
+        return Some(declared);
+    }
+    let refs = redirect.reachable.as_ref()?;
+    Some(refs.iter().flat_map(|r| named(r, dataplane, destinations)).collect())
+}
+
+/// The port with this number, or all ports if there is none or the destination does not have it.
+fn ports_of(destination: &Destination, port: Option<u32>) -> Vec<Kri> {
+    let one = port.and_then(|p| destination.port(&p.to_string()));
+    match one {
+        Some(port) => vec![destination.kri.section(port.section.clone())],
+        None => destination.ports.iter().map(|p| destination.kri.section(p.section.clone())).collect(),
+    }
+}
+
+fn named(reference: &ReachableRef, dataplane: &DataplaneFacts, destinations: &Destinations) -> Vec<Kri> {
+    let Some(kind) = DestinationKind::by_name(&reference.kind) else { return Vec::new() };
+    let labels =
+        if reference.labels.is_empty() { by_name(kind, reference, dataplane) } else { reference.labels.clone() };
+    let found: Vec<&Arc<Destination>> = destinations.matching(kind, &labels, NameRule::OrStorageName).collect();
+    found.into_iter().flat_map(|d| ports_of(d, reference.port)).collect()
+}
+
+/// Labels of a destination that is referred to by name. A MeshService may be named as its Kubernetes Service was once
+/// written, `<name>_<namespace>_svc_<port>`.
+fn by_name(kind: DestinationKind, reference: &ReachableRef, dataplane: &DataplaneFacts) -> Labels {
+    let mut name = reference.name.as_str();
+    let mut namespace = reference.namespace.as_str();
+    let parts: Vec<&str> = name.split('_').collect();
+    if let (DestinationKind::MeshService, [service, in_namespace, "svc", port]) = (kind, &*parts)
+        && port.parse::<u16>().is_ok()
+    {
+        (name, namespace) = (*service, *in_namespace);
+    }
+    if namespace.is_empty() {
+        namespace = dataplane.label(label::NAMESPACE);
+    }
+    let mut labels = Labels::from([(label::DISPLAY_NAME.to_owned(), name.to_owned())]);
+    if !namespace.is_empty() {
+        labels.insert(label::NAMESPACE.to_owned(), namespace.to_owned());
+    }
+    labels
+}
