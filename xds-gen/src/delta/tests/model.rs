@@ -16,6 +16,20 @@ pub(super) struct Running {
     pub(super) new: bool,
 }
 
+/// A cluster that a listener uses is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Complaint {
+    what: &'static str,
+    pub(super) listener: String,
+    pub(super) cluster: String,
+}
+
+impl Complaint {
+    fn new(what: &'static str, listener: &str, cluster: &str) -> Self {
+        Self { what, listener: listener.to_owned(), cluster: cluster.to_owned() }
+    }
+}
+
 /// One process with its stream to the server.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -92,9 +106,8 @@ impl Client {
         }
     }
 
-    /// Takes a response; the answer is queued, maybe later. Returns complaints about its order, each
-    /// with the cluster that it is about.
-    pub(super) fn take(&mut self, sent: &Sent) -> Vec<(String, String)> {
+    /// Takes a response; the answer is queued, maybe later. Returns complaints about its order.
+    pub(super) fn take(&mut self, sent: &Sent) -> Vec<Complaint> {
         let mut complaints = Vec::new();
         let t = sent.type_url;
         let mut bad = Vec::new();
@@ -150,20 +163,20 @@ impl Client {
     }
 
     /// Clusters that a listener uses and that do not serve.
-    fn missing_clusters(&self, listener: &str, content: &str) -> Vec<(String, String)> {
+    fn missing_clusters(&self, listener: &str, content: &str) -> Vec<Complaint> {
         let clusters = self.running(Cluster);
         let serves = |name: &str| clusters.get(name).is_some_and(|c| !(c.new && c.warming));
         uses(content)
             .filter(|name| !serves(name))
-            .map(|name| (name.to_owned(), format!("{listener} uses {name}")))
+            .map(|name| Complaint::new("used and not there", listener, name))
             .collect()
     }
 
     /// Listeners that use this cluster.
-    fn users(&self, cluster: &str) -> Vec<(String, String)> {
+    fn users(&self, cluster: &str) -> Vec<Complaint> {
         let listeners = self.running(Listener);
         let using = listeners.iter().filter(|(_, l)| uses(&l.content).any(|u| u == cluster));
-        using.map(|(name, _)| (cluster.to_owned(), format!("{cluster} removed under {name}"))).collect()
+        using.map(|(name, _)| Complaint::new("removed and in use", name, cluster)).collect()
     }
 
     fn answer(&mut self, sent: &Sent, bad: &[String]) {

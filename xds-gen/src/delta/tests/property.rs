@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 
 use super::{
-    model::{Client, uses},
+    model::{Client, Complaint, uses},
     *,
 };
 
@@ -110,6 +110,8 @@ struct Run {
     /// Clusters that no order can be kept for: refused ones, and new ones that were warming when a stream ended (Envoy
     /// reports them as it does others).
     excused: BTreeSet<String>,
+    /// Listeners that were bad at some time.
+    had_bad_listeners: BTreeSet<String>,
     /// Clusters whose endpoints were bad at some time.
     had_bad_endpoints: BTreeSet<String>,
     complaints: Vec<String>,
@@ -137,6 +139,7 @@ impl Run {
             reconnected: false,
             restarted: false,
             excused: BTreeSet::new(),
+            had_bad_listeners: BTreeSet::new(),
             had_bad_endpoints: BTreeSet::new(),
             complaints: Vec::new(),
         }
@@ -207,11 +210,13 @@ impl Run {
         let complaints = self.client.take(&sent);
         // When waits are over, order is not kept.
         if self.now < ACK_WAIT {
-            let excused = &self.excused;
-            // A new process may be left with the last good listener of the old one, whose clusters are history.
-            let history = |cluster: &str| self.restarted && !self.set.contains_key(&(Cluster, cluster.to_owned()));
-            let complaints = complaints.into_iter().filter(|(c, _)| !excused.contains(c) && !history(c));
-            self.complaints.extend(complaints.map(|(_, text)| text));
+            let excused = |c: &Complaint| {
+                self.excused.contains(&c.cluster)
+                    // A new process may be left with the last good listener of the old one, whose clusters are history.
+                    || (self.restarted && self.had_bad_listeners.contains(&c.listener))
+            };
+            let complaints: Vec<_> = complaints.into_iter().filter(|c| !excused(c)).collect();
+            self.complaints.extend(complaints.iter().map(|c| format!("{c:?}")));
         }
         true
     }
@@ -233,6 +238,9 @@ impl Run {
                 self.desired.endpoints.insert(cluster, text(bad, number));
             }
             Op::SetListener { listener, number, uses, bad } => {
+                if bad {
+                    self.had_bad_listeners.insert(format!("l{listener}"));
+                }
                 self.desired.listeners.insert(listener, (text(bad, number), uses));
             }
             Op::DropListener(listener) => drop(self.desired.listeners.remove(&listener)),
