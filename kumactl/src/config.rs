@@ -1,0 +1,274 @@
+//! The client's configuration file: which control planes there are, and which one is active.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use serde::{Deserialize, Serialize};
+
+use crate::output::yaml::to_yaml;
+
+const HOW: &str = "Use `kumactl config control-planes add` to add a Control Plane and make it active";
+
+/// The file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Config {
+    /// Known control planes.
+    #[serde(alias = "control_planes", skip_serializing_if = "Vec::is_empty")]
+    pub control_planes: Vec<ControlPlane>,
+    /// Known contexts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contexts: Vec<Context>,
+    /// Name of the active context.
+    #[serde(alias = "current_context", skip_serializing_if = "String::is_empty")]
+    pub current_context: String,
+}
+
+/// A control plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ControlPlane {
+    /// Its name here.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coordinates: Option<Coordinates>,
+}
+
+/// Where a control plane is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Coordinates {
+    /// Its REST API.
+    #[serde(alias = "api_server", skip_serializing_if = "Option::is_none")]
+    pub api_server: Option<ApiServer>,
+}
+
+/// How to call a REST API.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ApiServer {
+    /// Base URL; a path prefix is allowed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub url: String,
+    /// CA of its certificate.
+    #[serde(alias = "ca_cert_file", skip_serializing_if = "String::is_empty")]
+    pub ca_cert_file: String,
+    /// Own certificate.
+    #[serde(alias = "client_cert_file", skip_serializing_if = "String::is_empty")]
+    pub client_cert_file: String,
+    /// Key of the own certificate.
+    #[serde(alias = "client_key_file", skip_serializing_if = "String::is_empty")]
+    pub client_key_file: String,
+    /// Headers of every request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Header>,
+    /// Name of the authentication plugin; `tokens` or empty.
+    #[serde(alias = "auth_type", skip_serializing_if = "String::is_empty")]
+    pub auth_type: String,
+    /// Its configuration.
+    #[serde(alias = "auth_conf", skip_serializing_if = "BTreeMap::is_empty")]
+    pub auth_conf: BTreeMap<String, String>,
+    /// The server's certificate is not verified.
+    #[serde(alias = "skip_verify", skip_serializing_if = "std::ops::Not::not")]
+    pub skip_verify: bool,
+}
+
+/// A header.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Header {
+    /// Name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// Value.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub value: String,
+}
+
+/// A context: a control plane and defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Context {
+    /// Its name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Name of its control plane.
+    #[serde(alias = "control_plane", skip_serializing_if = "String::is_empty")]
+    pub control_plane: String,
+    /// Defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<Defaults>,
+}
+
+/// Defaults of a context.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Defaults {
+    /// Mesh.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mesh: String,
+}
+
+impl Config {
+    /// A control plane `local` on this machine.
+    pub fn local() -> Self {
+        let api_server = ApiServer { url: "http://localhost:5681".into(), ..ApiServer::default() };
+        Self {
+            control_planes: vec![ControlPlane {
+                name: "local".into(),
+                coordinates: Some(Coordinates { api_server: Some(api_server) }),
+            }],
+            contexts: vec![Context { name: "local".into(), control_plane: "local".into(), defaults: None }],
+            current_context: "local".into(),
+        }
+    }
+
+    /// Reads the file; one that does not exist is written with [`Config::local`] first.
+    ///
+    /// # Errors
+    /// What cannot be read, parsed or written, with the path.
+    pub fn load(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            let config = Self::local();
+            config.save(path)?;
+            return Ok(config);
+        }
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("Failed to read configuration from file {:?}", path.display().to_string()))?;
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_saphyr::from_str(&text)
+            .map_err(|e| anyhow!("Failed to parse configuration from file {:?}: {e}", path.display().to_string()))
+    }
+
+    /// Writes the file (0600) by rename, so that nobody reads half of it.
+    ///
+    /// # Errors
+    /// What cannot be written, with the path.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(dir)
+            .with_context(|| format!("Failed to create a directory {:?}", dir.display().to_string()))?;
+        let failed = || format!("Failed to write configuration into file {:?}", path.display().to_string());
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .with_context(failed)?;
+        file.write_all(self.yaml().as_bytes()).with_context(failed)?;
+        std::fs::rename(&temporary, path).with_context(failed)
+    }
+
+    /// The file as text.
+    pub fn yaml(&self) -> String {
+        to_yaml(&serde_json::to_value(self).unwrap_or_default())
+    }
+
+    /// The active control plane.
+    ///
+    /// # Errors
+    /// None is active, or the active context leads nowhere.
+    pub fn active(&self) -> Result<&ControlPlane> {
+        if self.current_context.is_empty() {
+            return Err(anyhow!("active Control Plane is not set. {HOW}"));
+        }
+        self.contexts
+            .iter()
+            .find(|c| c.name == self.current_context)
+            .and_then(|context| self.control_planes.iter().find(|cp| cp.name == context.control_plane))
+            .ok_or_else(|| anyhow!("apparently, configuration is broken. {HOW}"))
+    }
+
+    /// Makes the current context lead to another control plane, in memory only.
+    ///
+    /// # Errors
+    /// There is no current context.
+    pub fn use_control_plane(&mut self, name: &str) -> Result<()> {
+        self.active()?;
+        let current = self.current_context.clone();
+        if let Some(context) = self.contexts.iter_mut().find(|c| c.name == current) {
+            name.clone_into(&mut context.control_plane);
+        }
+        self.active().map(|_| ())
+    }
+
+    /// Adds a control plane with a context of its name, and makes it active.
+    ///
+    /// # Errors
+    /// The name is taken and `overwrite` is not set.
+    pub fn add(&mut self, control_plane: ControlPlane, overwrite: bool) -> Result<()> {
+        let name = control_plane.name.clone();
+        match self.control_planes.iter_mut().find(|cp| cp.name == name) {
+            Some(known) if overwrite => *known = control_plane,
+            Some(_) => {
+                return Err(anyhow!(
+                    "Control Plane with name {name:?} already exists. Use --overwrite to replace an existing one."
+                ));
+            }
+            None => self.control_planes.push(control_plane),
+        }
+        let context = Context { name: name.clone(), control_plane: name.clone(), defaults: None };
+        match self.contexts.iter_mut().find(|c| c.name == name) {
+            Some(known) if overwrite => *known = context,
+            Some(_) => return Err(anyhow!("Context with name {name:?} already exists")),
+            None => self.contexts.push(context),
+        }
+        self.current_context = name;
+        Ok(())
+    }
+
+    /// Removes a control plane and the contexts that lead to it.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn remove(&mut self, name: &str) -> Result<()> {
+        let at = self
+            .control_planes
+            .iter()
+            .position(|cp| cp.name == name)
+            .ok_or_else(|| anyhow!("there is no Control Plane with name {name:?}"))?;
+        self.control_planes.remove(at);
+        self.contexts.retain(|c| c.control_plane != name);
+        if !self.contexts.iter().any(|c| c.name == self.current_context) {
+            self.current_context = self.contexts.first().map(|c| c.name.clone()).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Makes another context active.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn switch(&mut self, name: &str) -> Result<()> {
+        if !self.contexts.iter().any(|c| c.name == name) {
+            return Err(anyhow!("there is no Control Plane with name {name:?}"));
+        }
+        name.clone_into(&mut self.current_context);
+        Ok(())
+    }
+}
+
+/// Where the file is unless somebody says otherwise.
+///
+/// # Errors
+/// There is no home directory.
+pub fn default_path() -> Result<PathBuf> {
+    let home = std::env::var_os("HOME")
+        .filter(|h| !h.is_empty())
+        .ok_or_else(|| anyhow!("$HOME is not set: say where the configuration is with --config-file, or use --no-config"))?;
+    Ok(PathBuf::from(home).join(".kumactl/config"))
+}
