@@ -1,0 +1,272 @@
+//! What happens before a stream is served: who is it, may it be that, and is its Dataplane stored. And what happens
+//! after the last stream of a proxy is gone.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use envoy_api::envoy::config::core::v3::Node;
+use jiff::Timestamp;
+use kuma_core::{
+    json,
+    plan::NodeFacts,
+    registry::Kind,
+    resource::{AnyResource, Key},
+    store::{Store, StoreError, Write},
+};
+use prost_types::{Struct, value};
+use serde_json::{Map, Value};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::Status;
+
+use super::leases::{Leases, Proxy};
+use crate::{
+    auth::{ProxyAuthenticator, ProxyFacts},
+    state::StateHandle,
+};
+
+/// Tries to store a Dataplane that somebody else writes at the same time.
+const TRIES: usize = 5;
+/// A store that does not answer in this time counts as away.
+const STATE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Checks a Dataplane that a proxy brings and completes its labels; what is wrong comes back as text.
+pub type Prepare = Arc<dyn Fn(AnyResource, Option<&AnyResource>) -> Result<AnyResource, String> + Send + Sync>;
+
+/// Authenticates and registers proxies.
+pub struct Connector {
+    /// Where resources are read.
+    pub state: StateHandle,
+    /// Where Dataplanes are written.
+    pub store: Arc<dyn Store>,
+    /// Who may be whom.
+    pub auth: ProxyAuthenticator,
+    /// Admission of Dataplanes that proxies bring.
+    pub prepare: Prepare,
+    /// How long a Dataplane stays after its proxy has gone.
+    pub deregistration_delay: Duration,
+    /// No Dataplane is deleted once this is cancelled.
+    pub stop: CancellationToken,
+    /// Waited for at shutdown.
+    pub tasks: TaskTracker,
+    /// Dataplanes that exist because a proxy brought them.
+    pub brought: Arc<Mutex<HashSet<Proxy>>>,
+}
+
+/// A proxy that was let in.
+pub struct Connected {
+    /// Mesh and name of its Dataplane.
+    pub proxy: Proxy,
+    /// What it said of itself.
+    pub node: Arc<NodeFacts>,
+    /// Versions of kuma-dp and Envoy, for the insight.
+    pub version: Option<Value>,
+    /// Node metadata, for the insight.
+    pub metadata: Option<Value>,
+    /// It brought its Dataplane with it.
+    pub brought: bool,
+}
+
+impl Connector {
+    /// Lets a proxy in, or says why not.
+    ///
+    /// # Errors
+    /// A status with the reason, as the proxy's log will show it.
+    pub async fn connect(&self, credential: &str, node: Option<&Node>) -> Result<Connected, Status> {
+        let node = node.ok_or_else(|| invalid_id("Envoy ID must not be nil"))?;
+        let (mesh, name) = proxy_id(&node.id)?;
+        let metadata = node.metadata.as_ref().map(struct_json).unwrap_or_default();
+        let kind = metadata["dataplane.proxyType"].as_str().unwrap_or_default();
+        if !matches!(kind, "" | "dataplane") {
+            return Err(Status::unknown(format!("unsupported proxy type {kind:?}, only \"dataplane\" is supported")));
+        }
+        let proxy: Proxy = (mesh.into(), name.into());
+        let state = tokio::time::timeout(STATE_TIMEOUT, self.state.ready())
+            .await
+            .map_err(|_| Status::unavailable("the control plane is still reading its store, connect again"))?;
+        let key = Key::new(Kind::Dataplane, proxy.0.clone(), proxy.1.clone());
+        let stored = state.get(&key).cloned();
+        let brought = match metadata["dataplane.resource"].as_str() {
+            Some(text) => Some(self.read(text, &proxy)?),
+            None => None,
+        };
+        for dataplane in brought.iter().chain(&stored) {
+            self.authenticate(credential, dataplane)?;
+        }
+        let registered = brought.is_some();
+        match brought {
+            Some(dataplane) => self.register(dataplane, &proxy).await?,
+            None if stored.is_none() => {
+                return Err(Status::unknown(format!(
+                    "resource \"{mesh}.{name}\" not found; create a Dataplane in Kuma CP first or pass it as an \
+                     argument to kuma-dp"
+                )));
+            }
+            None => {}
+        }
+        Ok(Connected {
+            proxy,
+            node: Arc::new(NodeFacts::from_metadata(&metadata)),
+            version: Some(metadata["version"].clone()).filter(Value::is_object),
+            metadata: Some(metadata),
+            brought: registered,
+        })
+    }
+
+    /// Checks the credential against a Dataplane.
+    ///
+    /// # Errors
+    /// A status with the reason.
+    pub fn authenticate(&self, credential: &str, dataplane: &AnyResource) -> Result<(), Status> {
+        let facts = ProxyFacts {
+            mesh: &dataplane.meta.mesh,
+            name: &dataplane.meta.name,
+            labels: &dataplane.meta.labels,
+            identity_from_workload: false,
+        };
+        let state = self.state.current();
+        self.auth
+            .check(credential, facts, &*state, Timestamp::now())
+            .map_err(|error| Status::unauthenticated(error.to_string()))
+    }
+
+    fn read(&self, text: &str, proxy: &Proxy) -> Result<AnyResource, Status> {
+        let refuse =
+            |reason: String| Status::invalid_argument(format!("the Dataplane of kuma-dp cannot be used: {reason}"));
+        let value: Value = serde_json::from_str(text)
+            .or_else(|_| serde_saphyr::from_str(text).map_err(|e| e.to_string()))
+            .map_err(refuse)?;
+        let received = json::from_rest(Kind::Dataplane, &value).map_err(|fault| refuse(fault.to_string()))?;
+        let resource = received.resource;
+        if (&resource.meta.mesh, &resource.meta.name) != (&proxy.0, &proxy.1) {
+            return Err(Status::invalid_argument(format!(
+                "proxyId {}.{} does not match proxy resource {}.{}",
+                proxy.0, proxy.1, resource.meta.mesh, resource.meta.name
+            )));
+        }
+        let state = self.state.current();
+        if state.get(&Key::new(Kind::Mesh, "", proxy.0.clone())).is_none() {
+            return Err(refuse(format!("mesh: mesh {:?} does not exist", &*proxy.0)));
+        }
+        let key = resource.key();
+        (self.prepare)(resource, state.get(&key)).map_err(refuse)
+    }
+
+    /// Stores the Dataplane that a proxy brought, and waits until plans see it.
+    async fn register(&self, dataplane: AnyResource, proxy: &Proxy) -> Result<(), Status> {
+        let failed =
+            |error: StoreError| Status::unavailable(format!("could not register proxy passed in kuma-dp run: {error}"));
+        let key = dataplane.key();
+        for attempt in 1.. {
+            let stored = self.store.get(&key).await.map_err(failed)?;
+            let write = match &stored {
+                Some(stored) if stored.same_content(&dataplane) => return Ok(()),
+                Some(stored) => {
+                    let meta = kuma_core::meta::Meta { labels: dataplane.meta.labels.clone(), ..stored.meta.clone() };
+                    let resource = AnyResource { meta, body: dataplane.body.clone() };
+                    Write::Update { resource, expected: stored.meta.version }
+                }
+                None => Write::Create { resource: dataplane.clone(), owner: None },
+            };
+            match self.store.write(vec![write]).await {
+                Ok(committed) => {
+                    if stored.is_none() {
+                        self.brought.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.clone());
+                    }
+                    let seen = self.state.at_least(committed.revision);
+                    return match tokio::time::timeout(STATE_TIMEOUT, seen).await {
+                        Ok(_) => Ok(()),
+                        Err(_) => Err(Status::unavailable("the store does not tell of its changes, connect again")),
+                    };
+                }
+                Err(error @ StoreError::Unavailable(_)) => return Err(failed(error)),
+                Err(error) if attempt >= TRIES => return Err(failed(error)),
+                // Somebody else wrote it in between: read again.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// After the last stream of a proxy ended: its Dataplane goes after a while, if a proxy brought it and none has
+    /// come back.
+    pub fn forget_later(&self, connected: Connected, leases: Arc<Leases>) {
+        let proxy = connected.proxy;
+        let ours = connected.brought && self.brought.lock().unwrap_or_else(PoisonError::into_inner).contains(&proxy);
+        if !ours {
+            return;
+        }
+        let (store, brought, stop, delay) =
+            (self.store.clone(), self.brought.clone(), self.stop.clone(), self.deregistration_delay);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => return,
+            }
+            if leases.held(&proxy) {
+                return;
+            }
+            let key = Key::new(Kind::Dataplane, proxy.0.clone(), proxy.1.clone());
+            match store.write(vec![Write::Delete { key, expected: None }]).await {
+                Ok(_) | Err(StoreError::NotFound(_)) => {
+                    brought.lock().unwrap_or_else(PoisonError::into_inner).remove(&proxy);
+                    tracing::info!(mesh = %proxy.0, proxy = %proxy.1, "the proxy has gone, its Dataplane is removed");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, mesh = %proxy.0, proxy = %proxy.1, "a Dataplane whose proxy has gone is not removed");
+                }
+            }
+        });
+    }
+}
+
+fn invalid_id(reason: &str) -> Status {
+    Status::unknown(format!("request must have a valid Proxy ID: {reason}"))
+}
+
+/// Mesh and name of a node id: the mesh ends at the first dot.
+///
+/// # Errors
+/// A status that says what is missing.
+pub fn proxy_id(id: &str) -> Result<(&str, &str), Status> {
+    if id.is_empty() {
+        return Err(invalid_id("Envoy ID must not be nil"));
+    }
+    match id.split_once('.') {
+        Some((_, "")) | None => Err(invalid_id("the name should be provided after the dot")),
+        Some(("", _)) => Err(invalid_id("mesh must not be empty")),
+        Some((mesh, name)) => Ok((mesh, name)),
+    }
+}
+
+/// A protobuf Struct as JSON; whole numbers come out as such.
+pub fn struct_json(value: &Struct) -> Value {
+    Value::Object(value.fields.iter().map(|(k, v)| (k.clone(), value_json(v))).collect::<Map<_, _>>())
+}
+
+fn value_json(value: &prost_types::Value) -> Value {
+    match &value.kind {
+        None | Some(value::Kind::NullValue(_)) => Value::Null,
+        Some(value::Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() < 9e15 => Value::from(*n as i64),
+        Some(value::Kind::NumberValue(n)) => Value::from(*n),
+        Some(value::Kind::StringValue(s)) => Value::from(s.as_str()),
+        Some(value::Kind::BoolValue(b)) => Value::from(*b),
+        Some(value::Kind::StructValue(s)) => struct_json(s),
+        Some(value::Kind::ListValue(list)) => Value::Array(list.values.iter().map(value_json).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_split_at_its_first_dot() {
+        assert_eq!(proxy_id("default.web-1.ns").expect("an id"), ("default", "web-1.ns"));
+        for id in ["", "default", "default.", ".web"] {
+            assert!(proxy_id(id).is_err(), "{id:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Which stream speaks for which proxy. A new stream of an authenticated proxy takes the lease over from the old one,
+//! which may be half-open and would otherwise lock the proxy out; two that keep taking it from each other are reported.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+/// Mesh and name of a Dataplane.
+pub type Proxy = (Arc<str>, Arc<str>);
+
+/// Take-overs of one proxy within [`FIGHT_WINDOW`] that count as two proxies of one name.
+const FIGHT: usize = 3;
+const FIGHT_WINDOW: Duration = Duration::from_mins(1);
+
+/// The leases of this instance.
+#[derive(Debug, Default)]
+pub struct Leases {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    active: HashMap<Proxy, Active>,
+    taken: HashMap<Proxy, VecDeque<Instant>>,
+}
+
+#[derive(Debug)]
+struct Active {
+    id: u64,
+    cancel: CancellationToken,
+}
+
+/// Held by the stream that speaks for a proxy.
+#[derive(Debug)]
+pub struct Lease {
+    /// Whose it is.
+    pub proxy: Proxy,
+    /// Cancelled when another stream takes over.
+    pub lost: CancellationToken,
+    /// Another stream held it before; how often that has happened in the last minute.
+    pub took_over: usize,
+    id: u64,
+}
+
+impl Lease {
+    /// Two proxies of one name seem to be running.
+    pub fn contested(&self) -> bool {
+        self.took_over >= FIGHT
+    }
+}
+
+impl Leases {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every change is a single map operation, so a panic elsewhere leaves the maps whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lease of a proxy; whoever held it loses it.
+    pub fn take(&self, proxy: Proxy) -> Lease {
+        let mut inner = self.lock();
+        inner.next += 1;
+        let id = inner.next;
+        let lost = CancellationToken::new();
+        let before = inner.active.insert(proxy.clone(), Active { id, cancel: lost.clone() });
+        let took_over = before.map_or(0, |before| {
+            before.cancel.cancel();
+            let now = Instant::now();
+            let times = inner.taken.entry(proxy.clone()).or_default();
+            times.push_back(now);
+            while times.front().is_some_and(|t| now.duration_since(*t) > FIGHT_WINDOW) {
+                times.pop_front();
+            }
+            times.len()
+        });
+        Lease { proxy, lost, took_over, id }
+    }
+
+    /// Gives a lease back; true if it was still the current one, so nobody speaks for the proxy now.
+    pub fn give_back(&self, lease: &Lease) -> bool {
+        let mut inner = self.lock();
+        if inner.active.get(&lease.proxy).is_some_and(|a| a.id == lease.id) {
+            inner.active.remove(&lease.proxy);
+            inner.taken.remove(&lease.proxy);
+            return true;
+        }
+        false
+    }
+
+    /// Someone speaks for the proxy.
+    pub fn held(&self, proxy: &Proxy) -> bool {
+        self.lock().active.contains_key(proxy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy() -> Proxy {
+        ("default".into(), "web-1".into())
+    }
+
+    #[test]
+    fn a_new_stream_takes_over_and_the_old_one_leaves_nothing_behind() {
+        let leases = Leases::default();
+        let first = leases.take(proxy());
+        let second = leases.take(proxy());
+        assert!(first.lost.is_cancelled() && !second.lost.is_cancelled());
+        assert!(!leases.give_back(&first), "the second holds it");
+        assert!(leases.held(&proxy()));
+        assert!(leases.give_back(&second));
+        assert!(!leases.held(&proxy()));
+    }
+
+    #[test]
+    fn two_proxies_of_one_name_are_noticed() {
+        let leases = Leases::default();
+        let contested: Vec<bool> = (0..5).map(|_| leases.take(proxy()).contested()).collect();
+        assert_eq!(contested, [false, false, false, true, true]);
+    }
+}

@@ -1,0 +1,36 @@
+//! The server that data planes talk to: one TLS port with their bootstrap (HTTP), discovery and health (gRPC).
+
+pub mod admin_ca;
+pub mod ads;
+pub mod connect;
+pub mod grpc;
+pub mod insights;
+pub mod leases;
+pub mod remembered;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::Path, extract::Request, response::IntoResponse, routing::post};
+use tonic::Status;
+
+use ads::Ads;
+
+/// Routes of the discovery service. Only delta is spoken; state of the world is refused with a reason.
+pub fn discovery(ads: Arc<Ads>) -> Router {
+    Router::new().route(
+        "/envoy.service.discovery.v3.AggregatedDiscoveryService/{method}",
+        post(move |Path(method): Path<String>, request: Request| {
+            let ads = ads.clone();
+            async move {
+                match method.as_str() {
+                    "DeltaAggregatedResources" => ads.delta(request).into_response(),
+                    "StreamAggregatedResources" => grpc::refuse(&Status::unimplemented(
+                        "this control plane speaks delta xDS only: set api_type to DELTA_GRPC in the bootstrap",
+                    ))
+                    .into_response(),
+                    _ => grpc::refuse(&Status::unimplemented("unknown method")).into_response(),
+                }
+            }
+        }),
+    )
+}
