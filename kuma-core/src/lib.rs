@@ -7,6 +7,7 @@
 
 pub mod duration;
 pub mod engine;
+pub mod hostname;
 pub mod ir;
 pub mod json;
 pub mod kri;

@@ -52,6 +52,35 @@ impl fmt::Display for Violations {
 
 impl std::error::Error for Violations {}
 
+/// Messages that many rules share.
+pub mod text {
+    /// It is missing.
+    pub const DEFINED: &str = "must be defined";
+    /// It is there but may not be.
+    pub const NOT_DEFINED: &str = "must not be defined";
+    /// It is missing or empty.
+    pub const SET: &str = "must be set";
+    /// It is there without content.
+    pub const NOT_EMPTY: &str = "must not be empty";
+    /// A number that is 0.
+    pub const POSITIVE: &str = "must be greater than 0";
+    /// A duration that is given, but not positive.
+    pub const POSITIVE_WHEN_DEFINED: &str = "must be greater than zero when defined";
+    /// A value that is missing or not positive.
+    pub const DEFINED_AND_POSITIVE: &str = "must be defined and greater than zero";
+    /// A duration below zero.
+    pub const NOT_NEGATIVE: &str = "must not be negative when defined";
+    /// A text that is no number.
+    pub const NUMBER: &str = "string must be a valid number";
+    /// A percentage out of range.
+    pub const PERCENTAGE: &str = "must be in inclusive range [0.0, 100.0]";
+    /// A policy without content.
+    pub const TO_OR_RULES: &str = "at least one of 'to' or 'rules' has to be defined";
+    /// A setting of the connection below a condition on the client.
+    pub const NOT_BY_IDENTITY: &str =
+        "can't be specified when matches contain spiffeID because this field cannot be conditioned on source identity";
+}
+
 /// Path of a field, built downwards: `Path::root("spec").field("to").index(0)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Path(String);

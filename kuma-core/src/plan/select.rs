@@ -39,8 +39,8 @@ impl Selected {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// A kind that earlier releases knew, or one that selects no proxies.
-    #[error("unsupported targetRef kind '{0}'")]
-    Kind(&'static str),
+    #[error("unsupported targetRef kind '{}'", .0.name())]
+    Kind(TargetKind),
     /// The route that it addresses does not exist.
     #[error("couldn't resolve MeshHTTPRoute targetRef with labels {0:?}")]
     Route(crate::meta::Labels),
@@ -60,7 +60,7 @@ pub fn selects(
         TargetKind::Mesh => of_sections(proxy, None),
         TargetKind::Dataplane => by_dataplane(&policy.top, proxy),
         TargetKind::MeshHTTPRoute => by_route(policy, proxy, routes)?,
-        other => return Err(SelectError::Kind(other.name())),
+        other => return Err(SelectError::Kind(other)),
     };
     Ok((!found.is_empty()).then_some(found))
 }

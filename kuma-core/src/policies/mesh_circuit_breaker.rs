@@ -2,6 +2,8 @@
 
 mod plan;
 
+mod validate;
+
 use serde::{Deserialize, Serialize};
 
 use super::{schemas, target::TargetRef};
@@ -11,6 +13,7 @@ use crate::{
     resource::{NoStatus, Spec},
     resources::IntOrString,
     schema::{Schema, int, list, object, opt},
+    validate::{Path, Violations},
 };
 
 /// Spec of a MeshCircuitBreaker.
@@ -238,5 +241,8 @@ impl Spec for MeshCircuitBreaker {
             opt("rules", list(object([opt("default", conf())]))),
             opt("to", list(object([schemas::out_ref(), opt("default", conf())]))),
         ]))
+    }
+    fn validate(&self, at: &Path, out: &mut Violations) {
+        validate::spec(self, at, out);
     }
 }

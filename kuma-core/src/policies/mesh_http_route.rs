@@ -6,6 +6,8 @@ mod routes;
 pub use plan::{HttpRouteConf, match_hash};
 pub use routes::{HttpRouteRule, HttpRules, RouteFilter, header_test, mirror_fraction, routes};
 
+mod validate;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -17,6 +19,7 @@ use crate::{
     resource::{NoStatus, Spec},
     resources::IntOrString,
     schema::{IntegerRules, Schema, TextRules, int_in, list, list_min, object, one_of, opt, req, some_text, text},
+    validate::{Path, Violations},
 };
 
 /// Spec of a MeshHTTPRoute.
@@ -326,5 +329,8 @@ impl Spec for MeshHTTPRoute {
             schemas::top_ref(),
             opt("to", list(object([schemas::out_ref(), opt("hostnames", list(text())), req("rules", list(rule))]))),
         ]))
+    }
+    fn validate(&self, at: &Path, out: &mut Violations) {
+        validate::spec(self, at, out);
     }
 }

@@ -2,6 +2,8 @@
 
 mod plan;
 
+mod validate;
+
 use serde::{Deserialize, Serialize};
 
 use super::{HeaderMatch, schemas, target::TargetRef};
@@ -11,6 +13,7 @@ use crate::{
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync, Targets},
     resource::{NoStatus, Spec},
     schema::{Field, IntFormat, Schema, int, int_of, list, object, one_of, opt, req, text},
+    validate::{Path, Violations},
 };
 
 /// Spec of a MeshRetry.
@@ -237,5 +240,8 @@ impl Spec for MeshRetry {
                 ])),
             ),
         ]))
+    }
+    fn validate(&self, at: &Path, out: &mut Violations) {
+        validate::spec(self, at, out);
     }
 }

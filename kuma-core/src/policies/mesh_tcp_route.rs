@@ -2,6 +2,8 @@
 
 mod plan;
 
+mod validate;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,6 +14,7 @@ use crate::{
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync, Targets},
     resource::{NoStatus, Spec},
     schema::{Schema, list, list_max, list_min, object, opt, req},
+    validate::{Path, Violations},
 };
 
 /// Spec of a MeshTCPRoute.
@@ -78,5 +81,8 @@ impl Spec for MeshTCPRoute {
             schemas::top_ref(),
             opt("to", list_min(1, object([schemas::out_ref(), req("rules", list_max(1, rule))]))),
         ]))
+    }
+    fn validate(&self, at: &Path, out: &mut Violations) {
+        validate::spec(self, at, out);
     }
 }

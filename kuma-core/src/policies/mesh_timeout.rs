@@ -2,6 +2,8 @@
 
 mod plan;
 
+mod validate;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,6 +15,7 @@ use crate::{
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync, Targets},
     resource::{NoStatus, Spec},
     schema::{Schema, list, object, opt},
+    validate::{Path, Violations},
 };
 
 /// Spec of a MeshTimeout.
@@ -129,5 +132,8 @@ impl Spec for MeshTimeout {
             opt("rules", list(object([opt("matches", schemas::matches()), opt("default", conf())]))),
             opt("to", list(object([schemas::out_ref(), opt("default", conf())]))),
         ]))
+    }
+    fn validate(&self, at: &Path, out: &mut Violations) {
+        validate::spec(self, at, out);
     }
 }

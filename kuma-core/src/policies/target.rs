@@ -1,11 +1,15 @@
 //! targetRef, backendRef and the match of inbound rules: what every policy shares.
 
-use serde::{Deserialize, Serialize};
+pub mod validate;
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::meta::Labels;
 
 /// What a targetRef can name. `Ord` is not the precedence; see [`TargetKind::rank`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TargetKind {
     /// The whole mesh.
     #[default]
@@ -20,16 +24,57 @@ pub enum TargetKind {
     MeshMultiZoneService,
     /// Routes by label.
     MeshHTTPRoute,
-    /// A kind that earlier releases knew; selects nothing.
-    #[serde(other)]
-    Removed,
+    /// Anything else, such as a kind that earlier releases knew, or no kind at all; selects nothing.
+    Other(OtherKind),
+}
+
+/// The text of a kind that is none, kept so that messages can repeat it; cut after 39 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OtherKind {
+    text: [u8; 39],
+    length: u8,
+}
+
+impl OtherKind {
+    fn new(text: &str) -> Self {
+        let mut kept = Self { text: [0; 39], length: 0 };
+        let end = text.floor_char_boundary(kept.text.len());
+        kept.text[..end].copy_from_slice(&text.as_bytes()[..end]);
+        kept.length = end as u8;
+        kept
+    }
+    fn as_str(&self) -> &str {
+        // It was cut at a character.
+        std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for OtherKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
 }
 
 impl TargetKind {
+    /// Kind with this name.
+    pub fn of(name: &str) -> Self {
+        match name {
+            "Mesh" => Self::Mesh,
+            "Dataplane" => Self::Dataplane,
+            "MeshService" => Self::MeshService,
+            "MeshExternalService" => Self::MeshExternalService,
+            "MeshMultiZoneService" => Self::MeshMultiZoneService,
+            "MeshHTTPRoute" => Self::MeshHTTPRoute,
+            other => Self::Other(OtherKind::new(other)),
+        }
+    }
+    fn absent() -> Self {
+        Self::of("")
+    }
     /// Rank in the order of precedence, higher wins.
     pub fn rank(self) -> u8 {
         match self {
-            Self::Removed => 0,
+            Self::Other(_) => 0,
             Self::Mesh => 1,
             Self::Dataplane => 2,
             Self::MeshService => 5,
@@ -39,16 +84,28 @@ impl TargetKind {
         }
     }
     /// Name as written in YAML.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
-            Self::Removed => "",
             Self::Mesh => "Mesh",
             Self::Dataplane => "Dataplane",
             Self::MeshService => "MeshService",
             Self::MeshExternalService => "MeshExternalService",
             Self::MeshMultiZoneService => "MeshMultiZoneService",
             Self::MeshHTTPRoute => "MeshHTTPRoute",
+            Self::Other(kind) => kind.as_str(),
         }
+    }
+}
+
+impl Serialize for TargetKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for TargetKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::of(&String::deserialize(deserializer)?))
     }
 }
 
@@ -57,6 +114,7 @@ impl TargetKind {
 #[serde(rename_all = "camelCase")]
 pub struct TargetRef {
     /// Kind of what is selected.
+    #[serde(default = "TargetKind::absent")]
     pub kind: TargetKind,
     /// Labels that it must have; absent and empty differ (see the matching rules).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +129,7 @@ pub struct TargetRef {
 #[serde(rename_all = "camelCase")]
 pub struct BackendRef {
     /// Kind of the destination.
+    #[serde(default = "TargetKind::absent")]
     pub kind: TargetKind,
     /// Labels that it must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,9 +160,10 @@ pub struct Match {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SpiffeIdMatch {
     /// `Exact` or `Prefix`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     pub kind: String,
     /// ID or prefix of one.
+    #[serde(default)]
     pub value: String,
 }
 
@@ -111,8 +171,9 @@ pub struct SpiffeIdMatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SniMatch {
     /// `Exact`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     pub kind: String,
     /// The name.
+    #[serde(default)]
     pub value: String,
 }

@@ -2,6 +2,8 @@
 //!
 //! Protobuf JSON rules apply: both spellings of a field are read, durations are `"10s"`, absent means zero.
 
+mod validate;
+
 use serde::{Deserialize, Serialize};
 
 use super::schemas::unsigned;
@@ -10,6 +12,7 @@ use crate::{
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync},
     resource::{NoStatus, Spec},
     schema::{Schema, list, object, one_of, opt, text},
+    validate::{Path, Violations},
 };
 
 /// Spec of a Dataplane.
@@ -432,5 +435,8 @@ impl Spec for Dataplane {
     };
     fn schema() -> Option<Schema> {
         Some(object([opt("networking", networking_schema())]))
+    }
+    fn validate(&self, at: &Path, out: &mut Violations) {
+        validate::spec(self, at, out);
     }
 }

@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    hostname,
     meta::Labels,
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync},
     resource::{NoStatus, Spec},
     resources::schemas::label_selector,
-    schema::{Schema, object, opt, req, text},
+    schema::{self, Schema, object, opt, req},
+    validate::{Path, Violations, text},
 };
 
 /// Spec of a HostnameGenerator.
@@ -86,7 +88,7 @@ impl Spec for HostnameGenerator {
     };
     fn schema() -> Option<Schema> {
         Some(object([
-            req("template", text()),
+            req("template", schema::text()),
             opt(
                 "selector",
                 object([
@@ -95,7 +97,21 @@ impl Spec for HostnameGenerator {
                     opt("meshMultiZoneService", label_selector()),
                 ]),
             ),
-            opt("extension", object([req("type", text()), opt("config", Schema::Any)])),
+            opt("extension", object([req("type", schema::text()), opt("config", Schema::Any)])),
         ]))
+    }
+    fn validate(&self, at: &Path, out: &mut Violations) {
+        let HostnameSelector { mesh_service, mesh_external_service, mesh_multi_zone_service } = &self.selector;
+        let selectors = [mesh_service, mesh_external_service, mesh_multi_zone_service];
+        if selectors.iter().filter(|s| s.is_some()).count() != 1 {
+            // The text is published so, though there are three.
+            out.add(&at.field("selector"), "exact one selector (meshService, meshExternalService) must be defined");
+        }
+        if let Err(fault) = hostname::check_template(&self.template) {
+            out.add(&at.field("template"), fault.to_string());
+        }
+        if self.extension.as_ref().is_some_and(|e| e.kind.is_empty()) {
+            out.add(&at.field("extension").field("type"), text::NOT_EMPTY);
+        }
     }
 }

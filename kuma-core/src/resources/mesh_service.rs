@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{LabelSelector, schemas};
 use crate::{
+    meta::Meta,
     registry::{Descriptor, Kind, Role, Scope, Shape, Sync},
     resource::Spec,
     schema::{Schema, int, list, object, one_of, opt, req, text},
+    validate::{Path, Violations},
 };
 
 /// Spec of a MeshService.
@@ -262,5 +264,30 @@ impl Spec for MeshService {
             opt("hostnameGenerators", schemas::hostname_generators()),
             opt("dataplaneProxies", schemas::proxy_counts()),
         ]))
+    }
+    fn validate(&self, at: &Path, out: &mut Violations) {
+        for (i, port) in self.ports.iter().enumerate() {
+            let protocol = port.app_protocol.to_ascii_lowercase();
+            if !matches!(protocol.as_str(), "" | "grpc" | "http" | "http2" | "tcp") {
+                out.add(
+                    &at.field("ports").index(i).field("appProtocol"),
+                    "appProtocol must be one of: grpc, http, http2, tcp",
+                );
+            }
+        }
+        if self.selector.dataplane_ref.is_some() && self.selector.dataplane_labels.is_some() {
+            out.add(&at.field("selector"), "must specify only one of: dataplaneRef or dataplaneLabels");
+        }
+    }
+    fn warnings(&self, meta: &Meta) -> Vec<String> {
+        if self.selector.dataplane_ref.is_some() || self.selector.dataplane_labels.is_some() {
+            return Vec::new();
+        }
+        vec![format!(
+            "MeshService resource '{}' has no selector, so it matches no data plane proxies. Set \
+             'spec.selector.dataplaneRef' or 'spec.selector.dataplaneLabels'. The 'spec.selector.dataplaneTags' \
+             selector was removed, migrate it to 'dataplaneLabels'.",
+            meta.name
+        )]
     }
 }
