@@ -11,6 +11,7 @@ pub mod hostname;
 pub mod ir;
 pub mod json;
 pub mod kri;
+pub mod labels;
 pub mod meta;
 pub mod names;
 pub mod plan;
