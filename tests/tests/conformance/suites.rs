@@ -4,13 +4,17 @@ use crate::{case::Case, report::Outcome};
 
 mod api_localhost_auth;
 mod config_defaults;
+mod xds_generators;
 
 /// Runs one case; one outcome per check.
 pub(crate) type Run = fn(&Case) -> Vec<Outcome>;
 
 /// How to run each suite.
-const SUITES: &[(&str, Run)] =
-    &[("api-localhost-auth", api_localhost_auth::run), ("config-defaults", config_defaults::run)];
+const SUITES: &[(&str, Run)] = &[
+    ("api-localhost-auth", api_localhost_auth::run),
+    ("config-defaults", config_defaults::run),
+    ("xds-generators", xds_generators::run),
+];
 
 /// How to run a suite.
 pub(crate) fn find(suite: &str) -> Option<Run> {
