@@ -23,9 +23,7 @@ pub struct Stop {
 /// [`Stop`] with what is to be printed instead of running anything.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<ArgMatches, Stop> {
     command().try_get_matches_from(args).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Stop { out: error.render().to_string(), err: String::new(), failed: false }
         }
         _ => {
@@ -130,9 +128,9 @@ pub fn plural(kind: Kind) -> &'static str {
 }
 
 fn get() -> Command {
-    let mut get = group("get", "Show stored resources")
-        .arg(output())
-        .after_help("Examples:\n  kumactl get meshes\n  kumactl get dataplanes -m payments\n  kumactl get meshtimeout mt-1 -o yaml");
+    let mut get = group("get", "Show stored resources").arg(output()).after_help(
+        "Examples:\n  kumactl get meshes\n  kumactl get dataplanes -m payments\n  kumactl get meshtimeout mt-1 -o yaml",
+    );
     for (kind, singular) in kinds() {
         let descriptor = kind.descriptor();
         let mut list = Command::new(plural(kind))
@@ -279,7 +277,9 @@ fn config() -> Command {
                         )
                         .arg(switch("skip-check", "Do not ask the control plane whether it is there")),
                 )
-                .subcommand(Command::new("remove").about("Forget a control plane").arg(named("Name of the control plane")))
+                .subcommand(
+                    Command::new("remove").about("Forget a control plane").arg(named("Name of the control plane")),
+                )
                 .subcommand(
                     Command::new("switch").about("Use another control plane").arg(named("Name of the control plane")),
                 ),

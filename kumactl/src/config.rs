@@ -267,8 +267,8 @@ impl Config {
 /// # Errors
 /// There is no home directory.
 pub fn default_path() -> Result<PathBuf> {
-    let home = std::env::var_os("HOME")
-        .filter(|h| !h.is_empty())
-        .ok_or_else(|| anyhow!("$HOME is not set: say where the configuration is with --config-file, or use --no-config"))?;
+    let home = std::env::var_os("HOME").filter(|h| !h.is_empty()).ok_or_else(|| {
+        anyhow!("$HOME is not set: say where the configuration is with --config-file, or use --no-config")
+    })?;
     Ok(PathBuf::from(home).join(".kumactl/config"))
 }

@@ -4,7 +4,10 @@ pub mod cli;
 pub mod client;
 mod cmd;
 pub mod config;
+pub mod document;
 pub mod output;
+pub mod suggest;
+pub mod template;
 pub mod version;
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
@@ -37,7 +40,8 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams
     match cmd::run(&matches, streams).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = error.downcast_ref::<client::Problem>().map_or_else(|| format!("{error:#}"), ToString::to_string);
+            let text =
+                error.downcast_ref::<client::Problem>().map_or_else(|| format!("{error:#}"), ToString::to_string);
             let _ = writeln!(streams.err, "Error: {text}");
             ExitCode::FAILURE
         }

@@ -2,46 +2,106 @@
 
 use anyhow::{Result, anyhow};
 use clap::ArgMatches;
+use kuma_core::{json::to_rest, registry::Shape, resource::AnyResource};
 use reqwest::Method;
 use serde_json::Value;
 
 use super::{Session, pairs, path, source, text};
-use crate::{Streams, client::Api};
-
-/// A document that is ready to be sent.
-struct Document {
-    kind: kuma_core::registry::Kind,
-    mesh: String,
-    name: String,
-    body: Value,
-}
+use crate::{Streams, client::Api, document, output, template, version};
 
 /// Runs `apply`.
 pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Streams<'_>) -> Result<()> {
     let vars = pairs(args, "var")?;
     let input = source::read(text(args, "file"), streams).await?;
-    let _ = (vars, input);
-    let api = session.checked_api(streams).await?;
-    let documents: Vec<Document> = Vec::new();
-    if documents.is_empty() {
+    if input.trim().is_empty() {
         return Err(anyhow!("no resource(s) passed to apply"));
     }
-    for document in &documents {
-        write(&api, document, streams).await?;
+    let api = session.api();
+    if let Some(warning) = version::mismatch(&api).await {
+        writeln!(streams.err, "{warning}")?;
+    }
+    let resources = read(&input, &vars, streams)?;
+    if args.get_flag("dry-run") {
+        return print(&resources, streams);
+    }
+    let api = api?;
+    for resource in &resources {
+        write(&api, resource, streams).await?;
     }
     Ok(())
 }
 
-async fn write(api: &Api, document: &Document, streams: &mut Streams<'_>) -> Result<()> {
-    let Document { kind, mesh, name, body } = document;
-    let what = format!("resource type=\"{kind}\" mesh=\"{mesh}\" name=\"{name}\"");
-    let url = path(*kind, mesh, Some(name));
-    let created = api.get(&url).await?.status == 404;
-    let answer = api.call(Method::PUT, &url, Some(body)).await?;
-    if let Some(problem) = answer.problem() {
-        return Err(anyhow!("{what}: failed server side: {}", problem.flat()));
+/// All resources of a text. What is wrong with any of them is printed, and then it is an error.
+fn read(input: &str, vars: &[(String, String)], streams: &mut Streams<'_>) -> Result<Vec<AnyResource>> {
+    let values = template::variables(vars);
+    let mut resources = Vec::new();
+    let mut failed = false;
+    for (index, text) in document::split(input).into_iter().enumerate() {
+        let filled = if vars.is_empty() { Ok(text.to_owned()) } else { template::render(text, &values) };
+        let read = filled
+            .map_err(|fault| format!("failed to parse resource: the template cannot be filled: {fault}"))
+            .and_then(|text| document::read(&text).map_err(|fault| fault.to_string()));
+        match read {
+            Ok(document) => {
+                for warning in document.warnings {
+                    writeln!(streams.err, "Warning: resource[{index}]: {warning}")?;
+                }
+                resources.push(document.resource);
+            }
+            Err(fault) => {
+                failed = true;
+                writeln!(streams.err, "resource[{index}]: {fault}")?;
+            }
+        }
     }
-    for warning in answer.json()?["warnings"].as_array().into_iter().flatten() {
+    if failed { Err(anyhow!("failed to validate some resources")) } else { Ok(resources) }
+}
+
+fn print(resources: &[AnyResource], streams: &mut Streams<'_>) -> Result<()> {
+    for (index, resource) in resources.iter().enumerate() {
+        if index > 0 {
+            writeln!(streams.out, "---")?;
+        }
+        let shown = to_rest(&resource.with_status_of(None));
+        let flat = resource.kind().descriptor().shape == Shape::Flat;
+        streams.out.write_all(output::resource_yaml(&shown, flat).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// A resource as it is sent: without what the control plane computes.
+fn body(resource: &AnyResource) -> Value {
+    let mut body = to_rest(resource);
+    if let Value::Object(fields) = &mut body {
+        for computed in ["creationTime", "modificationTime", "kri"] {
+            fields.shift_remove(computed);
+        }
+        if resource.kind().descriptor().shape == Shape::SpecStatus {
+            for computed in ["snis", "status"] {
+                fields.shift_remove(computed);
+            }
+        }
+    }
+    body
+}
+
+async fn write(api: &Api, resource: &AnyResource, streams: &mut Streams<'_>) -> Result<()> {
+    let (kind, mesh, name) = (resource.kind(), &resource.meta.mesh, &resource.meta.name);
+    let what = format!("resource type=\"{kind}\" mesh=\"{mesh}\" name=\"{name}\"");
+    let failed = |problem: String| anyhow!("{what}: failed server side: {problem}");
+    let url = path(kind, mesh, Some(name));
+    let known = api.get(&url).await?;
+    let created = known.status == 404;
+    if !created && let Some(problem) = known.problem() {
+        return Err(failed(problem.flat()));
+    }
+    let answer = api.call(Method::PUT, &url, Some(&body(resource))).await?;
+    if let Some(problem) = answer.problem() {
+        return Err(failed(problem.flat()));
+    }
+    // An answer without a body has no warnings.
+    let said: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    for warning in said["warnings"].as_array().into_iter().flatten() {
         writeln!(streams.err, "Warning: {}", warning.as_str().unwrap_or_default())?;
     }
     writeln!(streams.out, "{what} {}", if created { "Created" } else { "Updated" })?;

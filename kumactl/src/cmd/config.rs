@@ -74,7 +74,10 @@ async fn add(mut session: Session, args: &ArgMatches, streams: &mut Streams<'_>)
     };
     let address = url::Url::parse(&server.url).map_err(|e| anyhow!("API Server URL is invalid: {e}"))?;
     if !matches!(address.scheme(), "http" | "https") {
-        return Err(anyhow!("API Server URL is invalid: the scheme must be http or https, it is {:?}", address.scheme()));
+        return Err(anyhow!(
+            "API Server URL is invalid: the scheme must be http or https, it is {:?}",
+            address.scheme()
+        ));
     }
     if server.client_cert_file.is_empty() != server.client_key_file.is_empty() {
         return Err(anyhow!("Both --client-cert-file and --client-key-file needs to be specified"));
@@ -87,10 +90,8 @@ async fn add(mut session: Session, args: &ArgMatches, streams: &mut Streams<'_>)
         "tokens" => {}
         other => return Err(anyhow!("authentication plugin of type {other:?} is not found")),
     }
-    let control_plane = ControlPlane {
-        name: name.clone(),
-        coordinates: Some(Coordinates { api_server: Some(server.clone()) }),
-    };
+    let control_plane =
+        ControlPlane { name: name.clone(), coordinates: Some(Coordinates { api_server: Some(server.clone()) }) };
     session.config.add(control_plane, args.get_flag("overwrite"))?;
     if !args.get_flag("skip-check") {
         check(&server, &session).await?;

@@ -100,9 +100,7 @@ fn overview_row(item: &Value, streams: &Streams<'_>) -> Vec<String> {
     let insight = &item["dataplaneInsight"];
     let subscriptions = insight["subscriptions"].as_array().cloned().unwrap_or_default();
     let last = subscriptions.last().cloned().unwrap_or_default();
-    let sum = |key: &str| -> u64 {
-        subscriptions.iter().map(|s| count(&s["status"]["total"][key])).sum()
-    };
+    let sum = |key: &str| -> u64 { subscriptions.iter().map(|s| count(&s["status"]["total"][key])).sum() };
     let (status, notes) = status(item);
     let mtls = &insight["mTLS"];
     let (issued, supported) = if mtls.is_object() {
@@ -146,9 +144,11 @@ fn count(value: &Value) -> u64 {
 /// Status of a proxy, and what is not ready about it.
 fn status(item: &Value) -> (String, Vec<String>) {
     let networking = &item["dataplane"]["networking"];
-    let online = item["dataplaneInsight"]["subscriptions"].as_array().into_iter().flatten().any(|s| {
-        s["connectTime"].is_string() && !s["disconnectTime"].is_string()
-    });
+    let online = item["dataplaneInsight"]["subscriptions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|s| s["connectTime"].is_string() && !s["disconnectTime"].is_string());
     if networking["gateway"].is_object() {
         return (if online { "Online" } else { "Offline" }.to_owned(), Vec::new());
     }
@@ -295,13 +295,7 @@ async fn zones(api: &Api, format: Format, streams: &mut Streams<'_>) -> Result<(
     Ok(())
 }
 
-async fn affected(
-    api: &Api,
-    kind: Kind,
-    args: &ArgMatches,
-    format: Format,
-    streams: &mut Streams<'_>,
-) -> Result<()> {
+async fn affected(api: &Api, kind: Kind, args: &ArgMatches, format: Format, streams: &mut Streams<'_>) -> Result<()> {
     let base = path(kind, text(args, "mesh"), Some(text(args, "name")));
     if args.get_flag("new-api") {
         let answer = api.get(&format!("{base}/_resources/dataplanes")).await?.json()?;

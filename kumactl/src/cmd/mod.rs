@@ -147,9 +147,9 @@ pub(crate) fn pairs(args: &ArgMatches, name: &str) -> Result<Vec<(String, String
     let mut pairs = Vec::new();
     for given in args.get_many::<String>(name).into_iter().flatten() {
         for part in split_pairs(given) {
-            let (key, value) = part
-                .split_once('=')
-                .ok_or_else(|| anyhow!("invalid argument {given:?} for \"--{name}\" flag: {part} must be formatted as key=value"))?;
+            let (key, value) = part.split_once('=').ok_or_else(|| {
+                anyhow!("invalid argument {given:?} for \"--{name}\" flag: {part} must be formatted as key=value")
+            })?;
             pairs.push((key.to_owned(), value.to_owned()));
         }
     }

@@ -32,9 +32,7 @@ pub(super) async fn read(source: &str, streams: &mut Streams<'_>) -> Result<Stri
 fn file(path: &Path) -> Result<String> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|f| f.take(LIMIT + 1).read_to_end(&mut bytes))
-        .with_context(|| name.clone())?;
+    std::fs::File::open(path).and_then(|f| f.take(LIMIT + 1).read_to_end(&mut bytes)).with_context(|| name.clone())?;
     decode(bytes, &name)
 }
 
@@ -55,7 +53,7 @@ fn directory(path: &Path) -> Result<String> {
         .map(|entry| entry.path())
         .filter(|p| p.is_file())
         .filter(|p| {
-            let extension = p.extension().map(|e| e.to_ascii_lowercase());
+            let extension = p.extension().map(std::ffi::OsStr::to_ascii_lowercase);
             extension.is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
         })
         .collect();

@@ -34,10 +34,7 @@ pub fn ago(now: Timestamp, then: &Value) -> String {
 
 /// A JSON time in the local zone; `-` if there is none.
 pub fn date(value: &Value, zone: &TimeZone) -> String {
-    time(value).map_or_else(
-        || "-".into(),
-        |at| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-    )
+    time(value).map_or_else(|| "-".into(), |at| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 /// Reads a JSON time.

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = vec![vec!["default".into(), "".into()], vec!["m".into(), "5m".into()]];
+        let rows = vec![vec!["default".into(), String::new()], vec!["m".into(), "5m".into()]];
         assert_eq!(table(&["MESH", "AGE"], &rows), "MESH      AGE\ndefault   \nm         5m\n");
     }
 }

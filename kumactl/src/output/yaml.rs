@@ -226,7 +226,8 @@ fn date(s: &str) -> bool {
     let dated = parts.len() == 3 && number(parts[1]) && number(parts[2]);
     dated
         && time.is_none_or(|t| {
-            t.contains(':') && t.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '+' | '-' | 'Z' | 'z' | ' '))
+            t.contains(':')
+                && t.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '+' | '-' | 'Z' | 'z' | ' '))
         })
 }
 

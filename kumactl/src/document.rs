@@ -1,0 +1,267 @@
+//! Documents of `apply`: a text is split into documents, and each is read as a resource the way the published tool
+//! reads it (YAML 1.1 scalars, JSON mixed in, case-insensitive heads of flat kinds).
+
+use std::collections::BTreeMap;
+
+use kuma_core::{
+    json::{DecodeFault, from_rest},
+    names,
+    registry::{Kind, Shape},
+    resource::AnyResource,
+    validate::Violations,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::suggest::nearest;
+
+/// Most YAML nodes of one document.
+const NODES: usize = 4_000_000;
+
+/// A document that is a resource.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The resource; its status is as written and never sent.
+    pub resource: AnyResource,
+    /// What was read leniently, for the author's eyes.
+    pub warnings: Vec<String>,
+}
+
+/// Why a document is no resource.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It is neither YAML nor JSON, or no mapping.
+    #[error("failed to parse resource: invalid meta type: {0:?}")]
+    Text(String),
+    /// No kind has this name.
+    #[error("failed to parse resource: invalid resource type {name:?}{}", .near.as_ref().map(|n| format!(": did you mean {n:?}?")).unwrap_or_default())]
+    Kind {
+        /// What the document says.
+        name: String,
+        /// A kind of nearly that name.
+        near: Option<String>,
+    },
+    /// It does not follow its kind.
+    #[error("failed to parse resource: {}", described(.0))]
+    Decode(DecodeFault),
+    /// Its name or mesh cannot be used.
+    #[error("failed to read meta: {0}")]
+    Meta(Violations),
+}
+
+/// Violations of the whole document have no field to stand before them.
+fn described(fault: &DecodeFault) -> String {
+    match fault {
+        DecodeFault::Schema(violations) | DecodeFault::Semantic(violations) => {
+            let one = |v: &kuma_core::validate::Violation| {
+                if v.field.is_empty() { v.message.clone() } else { format!("{}: {}", v.field, v.message) }
+            };
+            violations.0.iter().map(one).collect::<Vec<_>>().join("; ")
+        }
+        malformed @ DecodeFault::Malformed { .. } => malformed.to_string(),
+    }
+}
+
+/// Splits a text at `---` in the beginning of a line. What follows on that line belongs to the next document.
+/// Documents that hold nothing but comments are left out.
+pub fn split(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut line_start) = (0, 0);
+    for line in text.split_inclusive('\n') {
+        // Four dashes and more are the frame of a PEM block, not a separator.
+        if line.starts_with("---") && !line.starts_with("----") {
+            parts.push(&text[start..line_start]);
+            start = line_start + 3;
+        }
+        line_start += line.len();
+    }
+    parts.push(&text[start..]);
+    parts
+        .into_iter()
+        .map(|part| part.trim_start_matches('\u{feff}').trim())
+        .filter(|part| holds_something(part))
+        .collect()
+}
+
+fn holds_something(part: &str) -> bool {
+    part.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#') && line != "...")
+}
+
+/// Reads one document.
+///
+/// # Errors
+/// The first step that fails: text, kind, content, name and mesh.
+pub fn read(text: &str) -> Result<Document, Fault> {
+    let Value::Object(mut document) = value(text)? else {
+        return Err(Fault::Text("expected a mapping with the fields type and name".into()));
+    };
+    let warnings = texts(text, &mut document);
+    let name = match field(&document, "type") {
+        Some(Value::String(name)) => name.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => return Err(Fault::Text(format!("type: expected a text, found {other}"))),
+    };
+    let Some(kind) = Kind::by_name(&name) else {
+        let near = nearest(&name, Kind::ALL.iter().map(|k| k.name())).map(str::to_owned);
+        return Err(Fault::Kind { name, near });
+    };
+    if kind.descriptor().shape == Shape::Flat {
+        canonical_head(&mut document);
+    }
+    let received = from_rest(kind, &Value::Object(document)).map_err(Fault::Decode)?;
+    let meta = &received.resource.meta;
+    let mut faults = Violations::new();
+    names::request_meta(kind.descriptor().scope, &meta.mesh, &meta.name, &mut faults);
+    faults.into_result().map_err(Fault::Meta)?;
+    Ok(Document { resource: received.resource, warnings })
+}
+
+/// What every resource has, apart from its content.
+const HEAD: [&str; 7] = ["type", "mesh", "name", "labels", "creationTime", "modificationTime", "kri"];
+
+/// A field of the head: as it is written, else whatever its case.
+fn field<'a>(document: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    document
+        .get(name)
+        .or_else(|| document.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+}
+
+/// Gives the fields of the head their proper case.
+fn canonical_head(document: &mut Map<String, Value>) {
+    for name in HEAD {
+        if document.contains_key(name) {
+            continue;
+        }
+        if let Some(written) = document.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned()
+            && let Some(value) = document.shift_remove(&written)
+        {
+            document.insert(name.to_owned(), value);
+        }
+    }
+}
+
+fn options() -> serde_saphyr::Options {
+    let mut budget = serde_saphyr::budget::Budget::default();
+    budget.max_nodes = budget.max_nodes.max(NODES);
+    serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+        budget: Some(budget)
+    }
+}
+
+fn value(text: &str) -> Result<Value, Fault> {
+    // JSON may be indented with tabs, which YAML does not like everywhere.
+    if text.starts_with('{')
+        && let Ok(value) = serde_json::from_str(text)
+    {
+        return Ok(value);
+    }
+    serde_saphyr::from_str_with_options(text, options())
+        .map_err(|e| Fault::Text(format!("error converting YAML to JSON: yaml: {e}")))
+}
+
+/// The head read as texts, whatever its scalars look like.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    mesh: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// Reads scalars such as `yes` and `12` of the head as the texts that they were meant to be.
+fn texts(text: &str, document: &mut Map<String, Value>) -> Vec<String> {
+    let scalar = |value: &Value| matches!(value, Value::Bool(_) | Value::Number(_));
+    let odd = ["mesh", "name"].iter().any(|key| document.get(*key).is_some_and(scalar))
+        || document.get("labels").and_then(Value::as_object).is_some_and(|labels| labels.values().any(scalar));
+    if !odd {
+        return Vec::new();
+    }
+    let Ok(head) = serde_saphyr::from_str_with_options::<Head>(text, options()) else { return Vec::new() };
+    let mut warnings = Vec::new();
+    let mut put = |path: &str, place: &mut Value, text: Option<String>| {
+        if let Some(text) = text.filter(|_| matches!(place, Value::Bool(_) | Value::Number(_))) {
+            warnings.push(format!("{path}: {text} is read as a text; put it in quotes"));
+            *place = Value::String(text);
+        }
+    };
+    for (key, text) in [("mesh", head.mesh), ("name", head.name)] {
+        if let Some(place) = document.get_mut(key) {
+            put(key, place, text);
+        }
+    }
+    if let Some(places) = document.get_mut("labels").and_then(Value::as_object_mut) {
+        for (key, text) in head.labels.into_iter().flatten() {
+            if let Some(place) = places.get_mut(&key) {
+                put(&format!("labels[{key:?}]"), place, text);
+            }
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_split_at_dashes() {
+        let text = "# first\n---\ntype: Mesh\n--- # second\nname: a\n---type: Zone\n---\n\n---\n# a\n# b\n";
+        assert_eq!(split(text), ["type: Mesh", "# second\nname: a", "type: Zone"]);
+        assert_eq!(split("a: |\n  ---\n"), ["a: |\n  ---"]);
+        assert_eq!(split("k: -----BEGIN\n-----END"), ["k: -----BEGIN\n-----END"]);
+        assert!(split(" \n# only\n").is_empty());
+    }
+
+    #[test]
+    fn yaml_and_json_are_read_alike() {
+        for text in
+            ["type: Mesh\nname: m-1\n", "{\n\t\"type\": \"Mesh\",\n\t\"name\": \"m-1\"\n}", "NAME: m-1\nType: Mesh"]
+        {
+            let resource = read(text).expect("a Mesh").resource;
+            assert_eq!((resource.kind(), &*resource.meta.name), (Kind::Mesh, "m-1"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_duplicate_keys_wins() {
+        assert_eq!(&*read("type: Mesh\nname: a\nname: b").expect("a Mesh").resource.meta.name, "b");
+    }
+
+    #[test]
+    fn scalars_of_the_head_are_texts() {
+        let read = read("type: Mesh\nname: 12\nlabels: {a: yes, b: 0755, c: x}").expect("a Mesh");
+        assert_eq!(&*read.resource.meta.name, "12");
+        let labels: Vec<_> = read.resource.meta.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(labels, ["a=yes", "b=0755", "c=x"]);
+        assert_eq!(read.warnings.len(), 3, "{:?}", read.warnings);
+        assert_eq!(read.warnings[0], "name: 12 is read as a text; put it in quotes");
+    }
+
+    #[test]
+    fn faults_name_the_step() {
+        let fault = |text: &str| read(text).expect_err("no resource").to_string();
+        assert_eq!(fault("type: Foo"), "failed to parse resource: invalid resource type \"Foo\"");
+        assert_eq!(
+            fault("type: MeshTimeouts\nname: a"),
+            "failed to parse resource: invalid resource type \"MeshTimeouts\": did you mean \"MeshTimeout\"?"
+        );
+        assert_eq!(fault("name: a"), "failed to parse resource: invalid resource type \"\"");
+        assert!(
+            fault("a: b: c")
+                .starts_with("failed to parse resource: invalid meta type: \"error converting YAML to JSON: yaml: ")
+        );
+        assert!(fault("- a").starts_with("failed to parse resource: invalid meta type: "));
+        assert_eq!(fault("type: Mesh"), "failed to read meta: name: cannot be empty");
+        assert!(fault("type: Mesh\nname: A").starts_with("failed to read meta: name: invalid characters."));
+        assert_eq!(fault("type: Secret\nname: a\ndata: dGVzdAo="), "failed to read meta: mesh: cannot be empty");
+        assert!(
+            fault("type: Dataplane\nname: a\nmesh: m\nnetworking: {inbound: 0}")
+                .starts_with("failed to parse resource: invalid Dataplane object: \"")
+        );
+    }
+}
