@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{DataplaneFacts, service_protocol};
+use super::DataplaneFacts;
 use crate::{
-    ir::{Endpoint, Endpoints, Locality, Protocol},
+    ir::{Endpoint, Endpoints, Locality},
     meta::{Labels, label},
     resource::Resource,
     resources::{IntOrString, MeshService},
@@ -33,8 +33,6 @@ pub struct ServingPort {
     pub number: u16,
     /// Inbound port or name; `None` finds nothing.
     pub target: Option<IntOrString>,
-    /// Protocol of the port.
-    pub protocol: Protocol,
 }
 
 /// What endpoints depend on besides the proxies themselves.
@@ -59,7 +57,6 @@ impl Serving {
             section: p.section().into(),
             number: u16::try_from(p.port).unwrap_or(0),
             target: p.target_port.clone(),
-            protocol: service_protocol(&p.app_protocol),
         };
         Self { selector, ports: spec.ports.iter().map(port).collect() }
     }
@@ -101,8 +98,9 @@ pub fn endpoints<'a>(
             };
             if serves {
                 let mut tags = (*dataplane.labels).clone();
-                if !port.protocol.name().is_empty() {
-                    tags.insert(PROTOCOL_TAG.to_owned(), port.protocol.name().to_owned());
+                // What the inbound says of itself, not what the service says of it.
+                if !inbound.protocol.name().is_empty() {
+                    tags.insert(PROTOCOL_TAG.to_owned(), inbound.protocol.name().to_owned());
                 }
                 let zone = dataplane.labels.get(label::ZONE).map(|z| Arc::from(z.as_str()));
                 let at = inbound.listen(&dataplane.address);
