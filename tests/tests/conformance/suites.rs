@@ -4,6 +4,7 @@ use crate::{case::Case, report::Outcome};
 
 mod api_localhost_auth;
 mod config_defaults;
+mod kumactl_resources;
 mod xds_generators;
 
 /// Runs one case; one outcome per check.
@@ -13,6 +14,7 @@ pub(crate) type Run = fn(&Case) -> Vec<Outcome>;
 const SUITES: &[(&str, Run)] = &[
     ("api-localhost-auth", api_localhost_auth::run),
     ("config-defaults", config_defaults::run),
+    ("kumactl-resources", kumactl_resources::run),
     ("xds-generators", xds_generators::run),
 ];
 
