@@ -17,6 +17,7 @@ pub mod meta;
 pub mod names;
 pub mod plan;
 pub mod policies;
+pub mod reconcile;
 pub mod registry;
 pub mod resource;
 pub mod resources;
