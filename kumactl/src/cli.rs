@@ -2,36 +2,22 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use kuma_core::registry::{Kind, Role};
 
-use crate::version::VERSION;
+use crate::{
+    usage::{self, Stop},
+    version::VERSION,
+};
 
-/// Nothing is to be run: help was asked for, or the command line is wrong.
-pub struct Stop {
-    /// For stdout.
-    pub out: String,
-    /// For stderr.
-    pub err: String,
-    /// The exit status is not 0.
-    pub failed: bool,
-}
-
-/// Reads a command line.
+/// Reads a command line (program name first).
 ///
 /// # Errors
 /// [`Stop`] with what is to be printed instead of running anything.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<ArgMatches, Stop> {
-    command().try_get_matches_from(args).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Stop { out: error.render().to_string(), err: String::new(), failed: false }
-        }
-        _ => {
-            let text = error.render().to_string();
-            let text = text.strip_prefix("error: ").map_or_else(|| text.clone(), |rest| format!("Error: {rest}"));
-            Stop { out: String::new(), err: text, failed: true }
-        }
-    })
+    let args: Vec<OsString> = args.into_iter().collect();
+    let command = command();
+    command.clone().try_get_matches_from(&args).map_err(|error| usage::stop(&command, &args, &error))
 }
 
 fn flag(name: &'static str, help: &'static str) -> Arg {
@@ -39,7 +25,29 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
 }
 
 fn switch(name: &'static str, help: &'static str) -> Arg {
-    flag(name, help).action(ArgAction::SetTrue)
+    flag(name, help)
+        .action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .default_value("false")
+        .hide_default_value(true)
+        .value_name("BOOL")
+        .value_parser(boolean)
+}
+
+/// The spellings that Go reads.
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".into()),
+    }
+}
+
+/// Further arguments, which the published tool does not look at.
+fn ignored() -> Arg {
+    Arg::new("ignored").num_args(0..).hide(true)
 }
 
 fn mesh() -> Arg {
@@ -64,6 +72,7 @@ pub fn command() -> Command {
     group("kumactl", "Manage Kuma: apply resources, look at them, and ask what the mesh is doing")
         .version(VERSION)
         .disable_version_flag(true)
+        .args_override_self(true)
         .max_term_width(110)
         .after_help(
             "Examples:\n  kumactl config control-planes add --name=prod --address=https://kuma.example:5682 \\\n      \
@@ -90,12 +99,14 @@ pub fn command() -> Command {
             Command::new("completion")
                 .about("Print a completion script for a shell")
                 .after_help("Example:\n  source <(kumactl completion bash)")
+                .arg_required_else_help(true)
                 .arg(Arg::new("shell").required(true).value_parser(["bash", "zsh", "fish"])),
         )
         .subcommand(
             Command::new("version")
                 .about("Print the versions of this client and of the control plane")
-                .arg(switch("detailed", "Print everything that is known of the build").short('a')),
+                .arg(switch("detailed", "Print everything that is known of the build").short('a'))
+                .arg(ignored()),
         )
 }
 
@@ -179,7 +190,8 @@ fn inspect() -> Command {
                         .value_name("NAME=VALUE"),
                 )
                 .arg(switch("gateway", "Only gateways"))
-                .arg(switch("ingress", "Only ingresses")),
+                .arg(switch("ingress", "Only ingresses"))
+                .arg(ignored()),
         )
         .subcommand(
             Command::new("dataplane")
@@ -195,8 +207,8 @@ fn inspect() -> Command {
                         .value_delimiter(','),
                 ),
         )
-        .subcommand(Command::new("meshes").about("Show the state of meshes"))
-        .subcommand(Command::new("zones").about("Show the state of zones"));
+        .subcommand(Command::new("meshes").about("Show the state of meshes").arg(ignored()))
+        .subcommand(Command::new("zones").about("Show the state of zones").arg(ignored()));
     for (kind, singular) in kinds().filter(|(k, _)| matches!(k.descriptor().role, Role::Policy(_))) {
         inspect = inspect.subcommand(
             Command::new(singular)
@@ -229,21 +241,24 @@ fn generate() -> Command {
                         .value_name("NAME=V1,V2"),
                 )
                 .arg(flag("workload", "Only for proxies of this workload").default_value(""))
-                .arg(valid_for()),
+                .arg(valid_for())
+                .arg(ignored()),
         )
         .subcommand(
             Command::new("zone-token")
                 .about("Generate a token that lets a zone connect")
                 .arg(required("zone", "Name of the zone"))
                 .arg(flag("scope", "What the token is for").action(ArgAction::Append).value_delimiter(','))
-                .arg(valid_for()),
+                .arg(valid_for())
+                .arg(ignored()),
         )
         .subcommand(
             Command::new("user-token")
                 .about("Generate a token for the REST API")
                 .arg(required("name", "Name of the user"))
                 .arg(flag("group", "Group of the user; may be repeated").action(ArgAction::Append).value_delimiter(','))
-                .arg(valid_for()),
+                .arg(valid_for())
+                .arg(ignored()),
         )
 }
 

@@ -8,6 +8,7 @@ pub mod document;
 pub mod output;
 pub mod suggest;
 pub mod template;
+pub mod usage;
 pub mod version;
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
