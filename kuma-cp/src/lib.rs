@@ -1,11 +1,13 @@
 //! The Kuma control plane: a shell of stores, servers and controllers around the pure domain.
 
+pub mod api;
 pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod diagnostics;
 pub mod dp_server;
 pub mod logging;
+pub mod ownership;
 pub mod run;
 pub mod serve;
 pub mod state;

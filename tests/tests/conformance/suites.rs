@@ -3,6 +3,7 @@
 use crate::{case::Case, report::Outcome};
 
 mod api_localhost_auth;
+mod api_server;
 mod config_defaults;
 mod kumactl_resources;
 mod xds_generators;
@@ -13,6 +14,7 @@ pub(crate) type Run = fn(&Case) -> Vec<Outcome>;
 /// How to run each suite.
 const SUITES: &[(&str, Run)] = &[
     ("api-localhost-auth", api_localhost_auth::run),
+    ("api-server", api_server::run),
     ("config-defaults", config_defaults::run),
     ("kumactl-resources", kumactl_resources::run),
     ("xds-generators", xds_generators::run),
