@@ -236,12 +236,7 @@ pub enum InspectError {
 pub trait Inspect: Send + Sync {
     /// The Envoy configuration of a proxy, computed: type URL to name to resource, as `_config` shows it. With `shadow`,
     /// policies that are only tried out count.
-    fn config(
-        &self,
-        state: &MeshState,
-        dataplane: &Resource<Dataplane>,
-        shadow: bool,
-    ) -> Result<Value, InspectError>;
+    fn config(&self, state: &MeshState, dataplane: &Resource<Dataplane>, shadow: bool) -> Result<Value, InspectError>;
 
     /// Asks the Envoy of a proxy.
     async fn admin(&self, dataplane: &Resource<Dataplane>, view: AdminView) -> Result<AdminAnswer, InspectError>;

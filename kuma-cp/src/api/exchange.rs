@@ -32,10 +32,8 @@ pub(super) async fn answer(context: Arc<ApiContext>, scheme: Scheme, request: Re
     let within = tokio::time::timeout(context.settings.write_timeout, exchange(&context, scheme, &cors, request));
     let mut response = match AssertUnwindSafe(within).catch_unwind().await {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "The answer took too long")
-                .into_response()
-        }
+        Ok(Err(_)) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "The answer took too long")
+            .into_response(),
         Err(_) => {
             Problem::internal("Internal Server Error", &"a handler panicked; its message is above").into_response()
         }
@@ -44,12 +42,7 @@ pub(super) async fn answer(context: Arc<ApiContext>, scheme: Scheme, request: Re
     response
 }
 
-async fn exchange(
-    context: &Arc<ApiContext>,
-    scheme: Scheme,
-    cors: &cors::Origin,
-    request: Request<Body>,
-) -> Response {
+async fn exchange(context: &Arc<ApiContext>, scheme: Scheme, cors: &cors::Origin, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let remote = head.extensions.get().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |ConnectInfo(peer)| *peer);
     let raw_path = head.uri.path();
@@ -143,8 +136,9 @@ async fn read(context: &ApiContext, body: Body) -> Result<Bytes, Problem> {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) => {
             let source = std::error::Error::source(&error);
-            if source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>()) {
-                let detail = format!("The body is longer than {max} bytes. Split what it describes into several resources");
+            if source.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {
+                let detail =
+                    format!("The body is longer than {max} bytes. Split what it describes into several resources");
                 Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Body too large", detail))
             } else {
                 Err(Problem::bad_request(format!("the body could not be read: {error}")))

@@ -45,7 +45,9 @@ pub(super) fn hostnames(
         if !selector_of(&spec.selector, service.kind()).is_some_and(|s| selects(context, s, service)) {
             continue;
         }
-        if let Ok(hostname) = Hostnames::new(&spec.template).unchecked(&service.meta, &service.meta.name, &context.site.zone) {
+        if let Ok(hostname) =
+            Hostnames::new(&spec.template).unchecked(&service.meta, &service.meta.name, &context.site.zone)
+        {
             found.entry(hostname).or_default().insert(zone_of(service));
         }
     }

@@ -90,7 +90,8 @@ pub(super) fn global_insight(context: &ApiContext, asked: &Asked) -> Response {
     let (mut standard, mut gateways, mut gateway_services) = (Counts::default(), Counts::default(), Counts::default());
     for proxy in state.list(Kind::Dataplane) {
         let health = proxy_health(state, proxy);
-        let gateway = proxy.spec::<Dataplane>().and_then(|d| d.networking.as_ref()).is_some_and(|n| n.gateway.is_some());
+        let gateway =
+            proxy.spec::<Dataplane>().and_then(|d| d.networking.as_ref()).is_some_and(|n| n.gateway.is_some());
         if gateway {
             gateways.add(health);
         } else {
@@ -137,7 +138,11 @@ fn counted(kind: Kind) -> bool {
     let descriptor = kind.descriptor();
     match descriptor.scope {
         Scope::Mesh => descriptor.role != Role::Insight,
-        Scope::Global => matches!(descriptor.role, Role::System) && !matches!(kind, Kind::Mesh | Kind::Zone) && !descriptor.path.is_empty(),
+        Scope::Global => {
+            matches!(descriptor.role, Role::System)
+                && !matches!(kind, Kind::Mesh | Kind::Zone)
+                && !descriptor.path.is_empty()
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! Answers are computed from the state on request, by the functions that plan configurations.
 
 mod admin;
-mod confs;
 mod config;
+mod confs;
 mod layout;
 mod matching;
 mod patch;
@@ -47,8 +47,7 @@ pub(super) async fn proxy(
         config::refuse_on_global(context)?;
     }
     mesh_exists(&asked.state, mesh).map_err(|p| Problem { title: no_mesh.into(), ..p })?;
-    let dataplane: Resource<Dataplane> =
-        asked.state.find(mesh, name).ok_or_else(|| Problem::not_found(no_proxy))?;
+    let dataplane: Resource<Dataplane> = asked.state.find(mesh, name).ok_or_else(|| Problem::not_found(no_proxy))?;
     match view {
         View::Rules => Ok(print::ok(&rules::rules(&Scene::of(&asked.state, &dataplane)))),
         View::Config => config::config(context, asked, &dataplane),

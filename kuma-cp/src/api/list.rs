@@ -49,10 +49,8 @@ pub(super) fn page_offset(query: &Query, title: &str) -> Result<usize, Problem> 
         Ok(offset) if offset > i64::from(i32::MAX) => "exceeds maximum value".to_owned(),
         Ok(offset) => return Ok(offset as usize),
         Err(error) => {
-            let range = matches!(
-                error.kind(),
-                std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow
-            );
+            let range =
+                matches!(error.kind(), std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow);
             let reason = if range { "value out of range" } else { "invalid syntax" };
             format!("strconv.Atoi: parsing {text:?}: {reason}")
         }

@@ -20,11 +20,6 @@ impl Query {
         self.0.get(key).and_then(|v| v.first()).map_or("", String::as_str)
     }
 
-    /// Whether the parameter is there, even if empty.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.0.contains_key(key)
-    }
-
     /// All values of a parameter.
     pub(super) fn all(&self, key: &str) -> &[String] {
         self.0.get(key).map_or(&[], Vec::as_slice)

@@ -36,10 +36,7 @@ pub(super) fn may_access(context: &ApiContext, asked: &Asked, kind: Kind) -> Res
     if !descriptor.admin_only() {
         return Ok(());
     }
-    context
-        .access
-        .check(&asked.user, Action::AdminResource(descriptor.name))
-        .map_err(|denied| Problem::denied(&denied))
+    context.access.check(&asked.user, Action::AdminResource(descriptor.name)).map_err(|denied| Problem::denied(&denied))
 }
 
 /// `GET .../N`
@@ -132,9 +129,8 @@ fn page<'a>(
 /// `GET /_kri/{kri}`
 pub(super) fn by_kri(context: &ApiContext, asked: &Asked, text: &str) -> Result<Response, Problem> {
     let kri: Kri = text.parse().map_err(Problem::bad_request)?;
-    let kind = Kind::by_short(&kri.short).ok_or_else(|| {
-        Problem::bad_request(format!("unknown short name of resource type: {:?}", kri.short))
-    })?;
+    let kind = Kind::by_short(&kri.short)
+        .ok_or_else(|| Problem::bad_request(format!("unknown short name of resource type: {:?}", kri.short)))?;
     may_access(context, asked, kind)?;
     let resource = named(context, &asked.state, kind, &kri).ok_or_else(|| Problem::not_found(ONE))?;
     shown(context, asked, resource)
@@ -163,4 +159,3 @@ pub(super) fn named<'a>(
         .filter(|r| r.kri().as_ref() == Some(&whole))
         .or_else(|| state.list_in(kind, &kri.mesh).find(|r| r.kri().as_ref() == Some(&whole)))
 }
-

@@ -1,0 +1,149 @@
+//! The API asked in the process.
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::connect_info::ConnectInfo,
+    http::Request,
+};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+
+/// An API over an empty store, and its status and body for a request from this machine.
+struct Api(Router);
+
+impl Api {
+    async fn with(change: impl FnOnce(&mut ApiContext)) -> Self {
+        let mut context = over_memory(Site::zone("default"), []).await.unwrap();
+        change(&mut context);
+        Self(router(context.into(), Scheme::Http))
+    }
+
+    async fn new() -> Self {
+        let api = Self::with(|_| {}).await;
+        assert_eq!(api.put("/meshes/default", json!({"type": "Mesh", "name": "default"})).await.0, 201);
+        api
+    }
+
+    async fn send(&self, request: Request<Body>) -> Response {
+        let mut request = request;
+        request.extensions_mut().insert(ConnectInfo(std::net::SocketAddr::from(([127, 0, 0, 1], 40000))));
+        self.0.clone().oneshot(request).await.unwrap()
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<String>) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).header("host", "127.0.0.1:5681");
+        let request = match body {
+            Some(body) => request.header("content-type", "application/json").body(body.into()),
+            None => request.body(Body::empty()),
+        };
+        let response = self.send(request.unwrap()).await;
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.ask("GET", path, None).await;
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+
+    async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        let (status, body) = self.ask("PUT", path, Some(body.to_string())).await;
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+}
+
+fn proxy(name: &str) -> Value {
+    json!({
+        "type": "Dataplane", "mesh": "default", "name": name,
+        "networking": {"address": "10.0.0.1", "inbound": [{"port": 80}]},
+    })
+}
+
+#[tokio::test]
+async fn what_was_written_is_read() {
+    let api = Api::new().await;
+    let path = "/meshes/default/dataplanes/web-1";
+    assert_eq!(api.put(path, proxy("web-1")).await, (201, json!({})));
+    assert_eq!(api.put(path, proxy("web-1")).await, (200, json!({})));
+    let (status, read) = api.get(path).await;
+    assert_eq!((status, &read["networking"]["address"]), (200, &json!("10.0.0.1")));
+    assert_eq!(read["labels"]["kuma.io/origin"], "zone");
+    assert_eq!(api.get("/meshes/default/dataplanes").await.1["total"], 1);
+    assert_eq!(api.ask("DELETE", path, None).await, (200, "{}\n".into()));
+    let (status, problem) = api.get(path).await;
+    assert_eq!((status, &problem["title"]), (404, &json!("Could not retrieve a resource")));
+}
+
+#[tokio::test]
+async fn path_and_body_agree() {
+    let api = Api::new().await;
+    let (status, problem) = api.put("/meshes/default/dataplanes/web-1", proxy("web-2")).await;
+    assert_eq!(status, 400);
+    assert_eq!(
+        problem["invalid_parameters"],
+        json!([{"field": "name", "reason": "name from the URL has to be the same as in body"}])
+    );
+    let (status, problem) = api.put("/meshes/none/dataplanes/web-1", proxy("web-1")).await;
+    assert_eq!((status, &problem["title"]), (404, &json!("Failed to retrieve Mesh")));
+}
+
+#[tokio::test]
+async fn a_mesh_in_use_stays() {
+    let api = Api::new().await;
+    api.put("/meshes/default/dataplanes/web-1", proxy("web-1")).await;
+    let (status, body) = api.ask("DELETE", "/meshes/default", None).await;
+    assert_eq!(status, 400, "{body}");
+    assert!(body.contains("unable to delete mesh, there are still some dataplanes attached"), "{body}");
+}
+
+#[tokio::test]
+async fn the_form_of_requests() {
+    let api = Api::new().await;
+    for (method, path, status, text) in [
+        ("GET", "/nonsense", 404, "404: Page Not Found"),
+        ("POST", "/meshes", 405, "405: Method Not Allowed"),
+        ("PUT", "/meshes/m", 415, "415: Unsupported Media Type"),
+    ] {
+        assert_eq!(api.ask(method, path, None).await, (status, text.into()), "{method} {path}");
+    }
+    let request = Request::get("/meshes").header("accept", "text/html").body(Body::empty()).unwrap();
+    assert_eq!(api.send(request).await.status(), 406);
+    let response = api.send(Request::get("//meshes?size=1").body(Body::empty()).unwrap()).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["location"]),
+        (307, &"/meshes?size=1".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn long_bodies_are_refused() {
+    let api = Api::with(|context| context.settings.max_body = 100).await;
+    let (status, body) = api.ask("PUT", "/meshes/m", Some("x".repeat(101))).await;
+    assert_eq!(status, 413, "{body}");
+    assert!(body.contains("longer than 100 bytes"), "{body}");
+}
+
+#[tokio::test]
+async fn secrets_are_for_admins() {
+    let api = Api::with(|context| context.authenticator.localhost_is_admin = false).await;
+    let (status, body) = api.get("/global-secrets").await;
+    assert_eq!((status, &body["title"]), (403, &json!("Access Denied")));
+    assert_eq!(api.get("/global-secrets/x").await.0, 403);
+    assert_eq!(api.get("/who-am-i").await.1["name"], "mesh-system:anonymous");
+}
+
+#[tokio::test]
+async fn pages_link_to_the_next_one() {
+    let api = Api::new().await;
+    for name in ["a", "b", "c"] {
+        api.put(&format!("/meshes/default/dataplanes/{name}"), proxy(name)).await;
+    }
+    let (_, page) = api.get("/dataplanes?size=2").await;
+    assert_eq!(page["next"], "http://127.0.0.1:5681/dataplanes?offset=2&size=2");
+    let (_, last) = api.get("/dataplanes?size=2&offset=2").await;
+    assert_eq!((&last["next"], &last["total"], &last["items"][0]["name"]), (&Value::Null, &json!(3), &json!("c")));
+}

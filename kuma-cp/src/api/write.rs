@@ -104,10 +104,7 @@ fn with_warnings(warnings: Vec<String>) -> Value {
 fn gone(title: &str, missing: &Key) -> Problem {
     if missing.kind == Kind::Mesh {
         let reason = format!("mesh of name {} is not found", missing.name);
-        return Problem {
-            detail: "Mesh is not found".into(),
-            ..Problem::invalid_field(title, "mesh", reason)
-        };
+        return Problem { detail: "Mesh is not found".into(), ..Problem::invalid_field(title, "mesh", reason) };
     }
     Problem::store(title, &StoreError::Conflict(missing.clone()))
 }

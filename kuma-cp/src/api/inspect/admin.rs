@@ -5,9 +5,9 @@ use kuma_core::{resource::Resource, resources::Dataplane};
 
 use crate::{
     api::{
-    context::{AdminView, ApiContext, Asked, InspectError},
-    print,
-    problem::Problem,
+        context::{AdminView, ApiContext, Asked, InspectError},
+        print,
+        problem::Problem,
     },
     auth::Action,
 };
@@ -34,9 +34,10 @@ pub(super) async fn admin(
 ) -> Result<Response, Problem> {
     let json = asked.query.get("format") == "json";
     let flag = |name: &str, default: bool| {
-        asked.query.flag(name, default).ok_or_else(|| {
-            Problem::bad_request(format!("unsupported value for query parameter '{name}'"))
-        })
+        asked
+            .query
+            .flag(name, default)
+            .ok_or_else(|| Problem::bad_request(format!("unsupported value for query parameter '{name}'")))
     };
     let view = match kind {
         "xds" => AdminView::ConfigDump { include_eds: flag("include_eds", false)? },

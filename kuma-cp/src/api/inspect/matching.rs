@@ -39,8 +39,7 @@ pub(in crate::api) fn policy_proxies(asked: &Asked, key: &Key) -> Result<Respons
 /// `GET .../meshservices/N/_dataplanes`
 pub(in crate::api) fn service_proxies(asked: &Asked, mesh: &str, name: &str) -> Result<Response, Problem> {
     mesh_exists(&asked.state, mesh)?;
-    let service: Resource<MeshService> =
-        asked.state.find(mesh, name).ok_or_else(|| Problem::not_found(POLICY))?;
+    let service: Resource<MeshService> = asked.state.find(mesh, name).ok_or_else(|| Problem::not_found(POLICY))?;
     let serving = Serving::of(&service);
     proxies(asked, mesh, |dataplane| facts_of(dataplane).is_some_and(|facts| serving.serves(&facts)))
 }
@@ -62,8 +61,7 @@ fn proxies(asked: &Asked, mesh: &str, wanted: impl Fn(&Resource<Dataplane>) -> b
 
 /// `GET .../<policy>/N/dataplanes`, of earlier releases. A policy that does not exist has no proxies.
 pub(in crate::api) fn policy_attachments(asked: &Asked, key: &Key) -> Result<Response, Problem> {
-    mesh_exists(&asked.state, &key.mesh)
-        .map_err(|p| Problem { title: "Could not list Dataplanes".into(), ..p })?;
+    mesh_exists(&asked.state, &key.mesh).map_err(|p| Problem { title: "Could not list Dataplanes".into(), ..p })?;
     let selector = asked.state.get(key).map(|policy| Selector::of(&asked.state, policy));
     let mut items = Vec::new();
     for resource in asked.state.list_in(Kind::Dataplane, &key.mesh) {
@@ -95,7 +93,8 @@ pub(super) fn matched_policies(scene: &Scene<'_>) -> Value {
         matched.insert(kind.kind.name().to_owned(), kind.policies.iter().map(row).collect());
     }
     matched.sort_keys();
-    let items = if matched.is_empty() { Vec::new() } else { vec![json!({"type": "dataplane", "matchedPolicies": matched})] };
+    let items =
+        if matched.is_empty() { Vec::new() } else { vec![json!({"type": "dataplane", "matchedPolicies": matched})] };
     json!({"kind": "SidecarDataplane", "total": items.len(), "items": items})
 }
 

@@ -103,7 +103,7 @@ fn head(policy: &PolicyHead) -> Value {
 fn http_matches(rules: &[KindRules]) -> Vec<Value> {
     let mut found: BTreeMap<std::sync::Arc<str>, Value> = BTreeMap::new();
     let routes = rules.iter().filter(|kind| kind.kind.name() == "MeshHTTPRoute");
-    for rule in routes.flat_map(|kind| kind.to.values()).flat_map(|to| to.conf["rules"].as_array()).flatten() {
+    for rule in routes.flat_map(|kind| kind.to.values()).filter_map(|to| to.conf["rules"].as_array()).flatten() {
         let matches: Vec<HttpMatch> = serde_json::from_value(rule["matches"].clone()).unwrap_or_default();
         found.insert(match_hash(&matches), rule["matches"].clone());
     }

@@ -96,9 +96,9 @@ pub(super) fn policy_kinds() -> impl Iterator<Item = Kind> {
 /// Every name of the Dataplane resolves, to nothing in particular.
 fn names(resource: &Resource<Dataplane>) -> Names {
     let networking = resource.spec().networking.as_ref();
-    let hosts = networking.into_iter().flat_map(|n| {
-        std::iter::once(n.address.as_str()).chain(n.listeners.iter().map(|l| l.address.as_str()))
-    });
+    let hosts = networking
+        .into_iter()
+        .flat_map(|n| std::iter::once(n.address.as_str()).chain(n.listeners.iter().map(|l| l.address.as_str())));
     Names(hosts.map(|host| (host.into(), SOME_ADDRESS.into())).collect())
 }
 
