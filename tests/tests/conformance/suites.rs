@@ -5,7 +5,10 @@ use crate::{case::Case, report::Outcome};
 mod api_localhost_auth;
 mod api_server;
 mod config_defaults;
+mod hostname_template;
 mod kumactl_resources;
+mod sni;
+mod validation;
 mod xds_generators;
 
 /// Runs one case; one outcome per check.
@@ -16,7 +19,10 @@ const SUITES: &[(&str, Run)] = &[
     ("api-localhost-auth", api_localhost_auth::run),
     ("api-server", api_server::run),
     ("config-defaults", config_defaults::run),
+    ("hostname-template", hostname_template::run),
     ("kumactl-resources", kumactl_resources::run),
+    ("sni", sni::run),
+    ("validation", validation::run),
     ("xds-generators", xds_generators::run),
 ];
 
