@@ -4,6 +4,7 @@ pub mod api;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod controllers;
 pub mod diagnostics;
 pub mod dp_server;
 pub mod logging;
