@@ -3,6 +3,7 @@
 pub mod api;
 pub mod auth;
 pub mod cli;
+pub mod compose;
 pub mod config;
 pub mod controllers;
 pub mod diagnostics;

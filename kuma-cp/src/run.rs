@@ -4,14 +4,18 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    compose::{self, Parts},
     config::{
-        Config, Mode,
+        Config,
         auto::{self, Machine, ServerCertificate},
     },
+    controllers::{boot, local_trust},
     diagnostics::{self, Diagnostics, Metrics, Readiness},
+    dp_server::discovery,
     logging::LogControl,
     serve::{self, ServeLimits},
     tls::{self, ClientAuth, Limits, Names, ServedCertificate},
@@ -20,6 +24,8 @@ use crate::{
 
 /// With fewer open files than this the control plane may not be able to accept all of its proxies.
 const FEW_FILES: u64 = 4096;
+/// How long tasks may take to end after the servers have.
+const TASKS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Runs until `stop`, or until something that it cannot do without fails.
 pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -> anyhow::Result<()> {
@@ -33,16 +39,77 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     );
     raise_file_limit();
 
-    let zone = if config.mode() == Some(Mode::Global) { "Global" } else { &config.multizone.zone.name };
-    let metrics = Arc::new(Metrics::new(zone, &log));
-    metrics.set_info(&instance_id(), "");
-    let readiness = Readiness::of(["diagnostics"]);
+    let instance = instance_id();
+    let metrics = Arc::new(Metrics::new(&config.multizone.zone.name, &log));
+    metrics.set_info(&instance, "");
+    let readiness = Readiness::of(["defaults", "servers"]);
     let diagnostics = Diagnostics { readiness: readiness.clone(), metrics, log };
-    let server = tokio::spawn(serve_diagnostics(&config, diagnostics, stop.clone()).await?);
-    readiness.done("diagnostics");
+    // Everything that can fail for the want of a port fails before anything is served.
+    let servers = TaskTracker::new();
+    let diagnostics = serve_diagnostics(&config, diagnostics, stop.clone()).await?;
+    let dp_server = bind_dp_server(&config).await?;
+
+    let parts = compose::start(&config, &instance, &stop)?;
+    servers.spawn(diagnostics);
+    servers.spawn(dp_server.serve(discovery(parts.ads.clone()), stop.clone()));
+    readiness.done("servers");
+    boot::run(&parts.store, &parts.state, &parts.boot).await.context("default resources cannot be made")?;
+    readiness.done("defaults");
+    leave_local_trust(&config, &dp_server_certificate(&config)?, &parts, &stop);
 
     stop.cancelled().await;
-    server.await.context("the diagnostics server failed")
+    servers.close();
+    servers.wait().await;
+    parts.tasks.close();
+    if tokio::time::timeout(TASKS_DEADLINE, parts.tasks.wait()).await.is_err() {
+        tracing::warn!(target: "kuma-cp.run", "some tasks did not end in time");
+    }
+    Ok(())
+}
+
+/// The bound port of data planes.
+struct DpServer {
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    limits: ServeLimits,
+}
+
+impl DpServer {
+    fn serve(self, router: axum::Router, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        serve::serve(self.listener, Some(self.tls), router, self.limits, stop)
+    }
+}
+
+fn dp_server_certificate(config: &Config) -> anyhow::Result<Arc<ServedCertificate>> {
+    Ok(ServedCertificate::load(&config.dp_server.tls_cert_file, &config.dp_server.tls_key_file)?)
+}
+
+async fn bind_dp_server(config: &Config) -> anyhow::Result<DpServer> {
+    let settings = &config.dp_server;
+    let limits = Limits {
+        min_version: settings.tls_min_version.clone(),
+        max_version: settings.tls_max_version.clone(),
+        cipher_suites: settings.tls_cipher_suites.clone(),
+    };
+    let tls = tls::server_config(dp_server_certificate(config)?, &limits, &ClientAuth::None, &["h2", "http/1.1"])?;
+    // A checked port is in range.
+    let port = u16::try_from(settings.port).unwrap_or_default();
+    let listener = serve::bind(SocketAddr::from(([0, 0, 0, 0], port))).await?;
+    tracing::info!(target: "dp-server", port, "starting data plane server");
+    let limits = ServeLimits {
+        header_timeout: settings.read_header_timeout.to_std(),
+        drain: settings.graceful_shutdown_timeout.to_std(),
+        streams: 1_000,
+        ..ServeLimits::default()
+    };
+    Ok(DpServer { listener, tls, limits })
+}
+
+/// For kuma-dp of this user on this machine; see [`local_trust`].
+fn leave_local_trust(config: &Config, certificate: &Arc<ServedCertificate>, parts: &Parts, stop: &CancellationToken) {
+    let Some(folder) = local_trust::folder() else { return };
+    let tokens = config.dp_server.authn.dp_proxy.kind == "dpToken";
+    parts.tasks.spawn(local_trust::run(folder, certificate.clone(), tokens, parts.state.clone(), stop.clone()));
 }
 
 /// Completes the configuration, and makes the server certificate where the user gives none.

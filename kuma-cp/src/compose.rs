@@ -1,0 +1,207 @@
+//! The composition root: from configuration to the parts of a zone control plane. The only place that knows the words
+//! for modes, environments and stores; everything below is handed values.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use kuma_core::{
+    ir::CidrText,
+    labels::{self, Site},
+    plan::PlanSettings,
+    reconcile,
+    registry::Kind,
+    resource::Key,
+    resources::GlobalSecret,
+    store::{MemoryStore, Store},
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    auth::ProxyAuthenticator,
+    config::{Config, Environment, Mode, StoreType},
+    controllers::{boot::BootSettings, derive, keys},
+    dp_server::{
+        admin_ca::{self, ADMIN_CA_SECRET, AdminCa},
+        ads::Ads,
+        connect::Connector,
+        insights::{self, InsightSettings},
+        leases::Leases,
+        remembered::Remembered,
+    },
+    state::{Feed, StateHandle},
+    tokens::Verifier,
+    world::{self, EnvoyRender, WorldHandle},
+};
+
+/// Events of streams that wait for the insight sink.
+const INSIGHT_QUEUE: usize = 1024;
+/// How long after a start on a store that forgets nothing is withdrawn from proxies that reconnect.
+const GRACE: Duration = Duration::from_mins(1);
+/// Streams in their first full send, per core.
+const ADMITTED_PER_CORE: usize = 4;
+
+/// The parts of a running control plane that servers need.
+pub struct Parts {
+    /// Where this control plane stands.
+    pub site: Site,
+    /// Where resources are kept.
+    pub store: Arc<dyn Store>,
+    /// What is kept, in memory.
+    pub state: StateHandle,
+    /// Discovery for proxies.
+    pub ads: Arc<Ads>,
+    /// Planning.
+    pub world: WorldHandle,
+    /// What is made at the start.
+    pub boot: BootSettings,
+    /// Values that plans depend on.
+    pub plan: PlanSettings,
+    /// Id of this instance.
+    pub instance: Arc<str>,
+    /// Tasks to wait for at the end.
+    pub tasks: TaskTracker,
+}
+
+/// Starts the parts that no port is needed for.
+///
+/// # Errors
+/// A configuration that this version cannot run, or that holds values that do not fit.
+pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyhow::Result<Parts> {
+    supported(config)?;
+    let zone: Arc<str> = config.multizone.zone.name.as_str().into();
+    let site = Site { any_origin: config.multizone.zone.disable_origin_label_validation, ..Site::zone(zone.clone()) };
+    let tasks = TaskTracker::new();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Timestamp::now));
+    let (feed, state) = Feed::new(store.clone());
+    tasks.spawn(feed.run(stop.clone()));
+
+    let plan = PlanSettings::new(zone.clone(), internal_cidrs(config));
+    let admin_ca = Arc::new(AdminCa::default());
+    let render = EnvoyRender::new(admin_ca::as_issuer(&admin_ca));
+    let (world, _) = world::spawn(plan.clone(), render).context("no thread for planning")?;
+    tasks.spawn(feed_world(state.clone(), world.clone(), admin_ca, stop.clone()));
+
+    let derived = derived_settings(config, &zone)?;
+    tasks.spawn(derive::run(store.clone(), state.clone(), derived, stop.clone()));
+    let bootstrap_admin = config.api_server.authn.tokens.bootstrap_admin_token;
+    tasks.spawn(keys::run(store.clone(), state.clone(), bootstrap_admin, stop.clone()));
+
+    let (insights, events) = mpsc::channel(INSIGHT_QUEUE);
+    let settings = InsightSettings {
+        instance: instance.into(),
+        flush_interval: config.xds_server.dataplane_status_flush_interval.to_std(),
+        keep: usize::try_from(config.metrics.dataplane.subscription_limit).unwrap_or_default(),
+    };
+    tasks.spawn(insights::run(store.clone(), settings, events, stop.clone()));
+
+    let auth = match config.dp_server.authn.dp_proxy.kind.as_str() {
+        "none" => ProxyAuthenticator::None,
+        _ => ProxyAuthenticator::DpToken(Verifier::for_dataplanes(config)?),
+    };
+    let prepare_site = site.clone();
+    let connector = Connector {
+        state: state.clone(),
+        store: store.clone(),
+        auth,
+        prepare: Arc::new(move |mut dataplane, _stored| {
+            dataplane.meta.labels = labels::compute(&prepare_site, &dataplane).into();
+            Ok(dataplane)
+        }),
+        deregistration_delay: config.xds_server.dataplane_deregistration_delay.to_std(),
+        stop: stop.clone(),
+        tasks: tasks.clone(),
+        brought: Arc::new(Mutex::new(HashSet::new())),
+    };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let ads = Arc::new(Ads {
+        connector,
+        world: world.clone(),
+        leases: Arc::new(Leases::default()),
+        remembered: Arc::new(Remembered::default()),
+        insights,
+        admission: Arc::new(Semaphore::new(cores * ADMITTED_PER_CORE)),
+        grace_until: Some(Instant::now() + GRACE),
+        instance: instance.into(),
+        stop: stop.clone(),
+        tasks: tasks.clone(),
+    });
+    let boot = BootSettings {
+        site: site.clone(),
+        skip_everything: config.defaults.skip_tenant_resources,
+        skip_mesh: config.defaults.skip_mesh_creation,
+        skip_hostname_generators: config.defaults.skip_hostname_generators,
+    };
+    Ok(Parts { site, store, state, ads, world, boot, plan, instance: instance.into(), tasks })
+}
+
+/// What this version can run.
+fn supported(config: &Config) -> anyhow::Result<()> {
+    if config.mode() == Some(Mode::Global) {
+        bail!("mode \"global\" is not in this version: run a zone (KUMA_MODE=zone, the default)");
+    }
+    if config.environment() == Some(Environment::Kubernetes) {
+        bail!("environment \"kubernetes\" is not in this version: use KUMA_ENVIRONMENT=universal, the default");
+    }
+    if StoreType::from_name(&config.store.kind) != Some(StoreType::Memory) {
+        bail!(
+            "store type {:?} is not in this version: use KUMA_STORE_TYPE=memory, the default, which forgets everything when the control plane stops",
+            config.store.kind
+        );
+    }
+    Ok(())
+}
+
+fn internal_cidrs(config: &Config) -> Vec<CidrText> {
+    let split = |text: &String| {
+        let (address, length) = text.split_once('/')?;
+        Some(CidrText { address: address.into(), length: length.parse().ok()? })
+    };
+    config.ipam.known_internal_cidrs.iter().filter_map(split).collect()
+}
+
+fn derived_settings(config: &Config, zone: &Arc<str>) -> anyhow::Result<reconcile::Settings> {
+    let cidr = &config.ipam.mesh_service.cidr;
+    let enabled = |path: &str| config.core_resources.enabled.iter().any(|e| e == path);
+    Ok(reconcile::Settings {
+        zone: zone.clone(),
+        generate_services: !config.mesh_service.generation_interval.is_zero() && enabled("meshservices"),
+        generate_workloads: !config.runtime.universal.workload.generation_interval.is_zero() && enabled("workloads"),
+        grace_period: config.mesh_service.deletion_grace_period.to_std(),
+        service_range: cidr
+            .parse()
+            .with_context(|| format!("ipam.meshService.cidr {cidr:?} is not an IPv4 network"))?,
+    })
+}
+
+/// Hands changes to the planning thread, and the admin CA to the renderer when it is there.
+async fn feed_world(state: StateHandle, world: WorldHandle, admin_ca: Arc<AdminCa>, stop: CancellationToken) {
+    let mut changes = state.subscribe();
+    let key = Key::new(Kind::GlobalSecret, "", ADMIN_CA_SECRET);
+    loop {
+        let batch = tokio::select! {
+            batch = changes.next() => batch,
+            () = stop.cancelled() => return,
+        };
+        let Some(batch) = batch else { return };
+        if !admin_ca.is_set()
+            && let Some(secret) = batch.state.get(&key).and_then(|r| r.spec::<GlobalSecret>().cloned())
+        {
+            match admin_ca.set(secret.data.expose()) {
+                // Proxies that came before get their certificates now.
+                Ok(()) => drop(world.rerender().await),
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "admin listeners of proxies get no certificates");
+                }
+            }
+        }
+        if world.changed((*batch.state).clone(), batch.changes).await.is_err() {
+            return;
+        }
+    }
+}
