@@ -116,6 +116,11 @@ impl Scenario {
         Loaded::Ready(Box::new(Self { mesh, state, proxies, placeholders, ignore }))
     }
 
+    /// Number of proxies that are compared.
+    pub(crate) fn proxies(&self) -> usize {
+        self.proxies.len()
+    }
+
     /// Places where the plan differs from what was recorded.
     pub(crate) fn run(&self) -> Vec<String> {
         let mut out = Vec::new();
