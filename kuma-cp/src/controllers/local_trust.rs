@@ -48,7 +48,7 @@ pub async fn run(
     };
     match outcome {
         Ok(()) => {
-            tracing::info!(folder = %folder.display(), "a kuma-dp of this user on this machine needs no CA file and no token")
+            tracing::info!(folder = %folder.display(), "a kuma-dp of this user on this machine needs no CA file and no token");
         }
         Err(error) => tracing::info!(
             error = format!("{error:#}"), folder = %folder.display(),
