@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    api::{self, Scheme},
     compose::{self, Parts},
     config::{
         Config,
@@ -48,10 +49,15 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     let servers = TaskTracker::new();
     let diagnostics = serve_diagnostics(&config, diagnostics, stop.clone()).await?;
     let dp_server = bind_dp_server(&config).await?;
+    let api = bind_api(&config).await?;
 
     let parts = compose::start(&config, &instance, &stop)?;
     servers.spawn(diagnostics);
     servers.spawn(dp_server.serve(discovery(parts.ads.clone()), stop.clone()));
+    let context = compose::api(&config, &parts)?;
+    for (port, scheme) in api {
+        servers.spawn(port.serve(api::router(context.clone(), scheme), stop.clone()));
+    }
     readiness.done("servers");
     boot::run(&parts.store, &parts.state, &parts.boot).await.context("default resources cannot be made")?;
     readiness.done("defaults");
@@ -67,24 +73,65 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     Ok(())
 }
 
-/// The bound port of data planes.
-struct DpServer {
+/// A bound port.
+struct Port {
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     limits: ServeLimits,
 }
 
-impl DpServer {
+impl Port {
     fn serve(self, router: axum::Router, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-        serve::serve(self.listener, Some(self.tls), router, self.limits, stop)
+        serve::serve(self.listener, self.tls, router, self.limits, stop)
     }
+}
+
+/// The ports of the REST API that are enabled.
+async fn bind_api(config: &Config) -> anyhow::Result<Vec<(Port, Scheme)>> {
+    let settings = &config.api_server;
+    let limits = ServeLimits {
+        header_timeout: settings.read_header_timeout.to_std(),
+        connections: 4_096,
+        ..ServeLimits::default()
+    };
+    let mut ports = Vec::new();
+    if settings.http.enabled {
+        let listener = bind_at(&settings.http.interface, settings.http.port).await?;
+        tracing::info!(target: "api-server", interface = settings.http.interface, port = settings.http.port, tls = false, "starting API server");
+        ports.push((Port { listener, tls: None, limits: limits.clone() }, Scheme::Http));
+    }
+    if settings.https.enabled {
+        let https = &settings.https;
+        let certificate = ServedCertificate::load(&https.tls_cert_file, &https.tls_key_file)?;
+        let versions = Limits {
+            min_version: https.tls_min_version.clone(),
+            max_version: https.tls_max_version.clone(),
+            cipher_suites: https.tls_cipher_suites.clone(),
+        };
+        let clients = match (https.tls_ca_file.as_str(), https.require_client_cert) {
+            ("", _) => ClientAuth::None,
+            (file, true) => ClientAuth::Required(file.into()),
+            (file, false) => ClientAuth::Optional(file.into()),
+        };
+        let tls = tls::server_config(certificate, &versions, &clients, &["h2", "http/1.1"])?;
+        let listener = bind_at(&https.interface, https.port).await?;
+        tracing::info!(target: "api-server", interface = https.interface, port = https.port, tls = true, "starting API server");
+        ports.push((Port { listener, tls: Some(tls), limits }, Scheme::Https));
+    }
+    Ok(ports)
+}
+
+async fn bind_at(interface: &str, port: impl TryInto<u16>) -> anyhow::Result<TcpListener> {
+    let address = interface.parse().with_context(|| format!("{interface:?} is not an IP address of an interface"))?;
+    // A checked port is in range.
+    Ok(serve::bind(SocketAddr::new(address, port.try_into().unwrap_or_default())).await?)
 }
 
 fn dp_server_certificate(config: &Config) -> anyhow::Result<Arc<ServedCertificate>> {
     Ok(ServedCertificate::load(&config.dp_server.tls_cert_file, &config.dp_server.tls_key_file)?)
 }
 
-async fn bind_dp_server(config: &Config) -> anyhow::Result<DpServer> {
+async fn bind_dp_server(config: &Config) -> anyhow::Result<Port> {
     let settings = &config.dp_server;
     let limits = Limits {
         min_version: settings.tls_min_version.clone(),
@@ -102,7 +149,7 @@ async fn bind_dp_server(config: &Config) -> anyhow::Result<DpServer> {
         streams: 1_000,
         ..ServeLimits::default()
     };
-    Ok(DpServer { listener, tls, limits })
+    Ok(Port { listener, tls: Some(tls), limits })
 }
 
 /// For kuma-dp of this user on this machine; see [`local_trust`].
