@@ -7,9 +7,12 @@
 
 mod case;
 mod compare;
+mod documents;
 mod expected;
 mod report;
+mod rules;
 mod suites;
+mod transform;
 
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 

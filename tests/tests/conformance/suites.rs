@@ -7,6 +7,8 @@ mod api_server;
 mod config_defaults;
 mod hostname_template;
 mod kumactl_resources;
+mod policy_matching;
+mod policy_rules;
 mod sni;
 mod validation;
 mod xds_generators;
@@ -21,6 +23,8 @@ const SUITES: &[(&str, Run)] = &[
     ("config-defaults", config_defaults::run),
     ("hostname-template", hostname_template::run),
     ("kumactl-resources", kumactl_resources::run),
+    ("policy-matching", policy_matching::run),
+    ("policy-rules", policy_rules::run),
     ("sni", sni::run),
     ("validation", validation::run),
     ("xds-generators", xds_generators::run),
