@@ -1,10 +1,12 @@
 //! The REST API: resources, tokens, counts, and what can be asked about proxies.
 //!
-//! [`router`] makes an axum router out of an [`ApiContext`]. Reads are answered from the state in memory, writes go to
+//! [`router`] makes an axum router out of an [`ApiContext`], which [`ApiContext::of`] makes out of a configuration. Reads are answered from the state in memory, writes go to
 //! the store and are answered when the state shows them. Which endpoints exist follows from the registry of kinds
 //! (`path`); the form of requests and the limits on them are the business of `exchange`.
 
 mod about;
+mod companions;
+mod configured;
 mod context;
 mod cors;
 mod exchange;
@@ -34,6 +36,7 @@ use axum::{
     response::Response,
 };
 
+pub use companions::{CompanionError, MeshCompanions, MeshDefaults, NoCompanions};
 pub use context::*;
 pub use exchange::RoutePattern;
 pub use memory::over_memory;

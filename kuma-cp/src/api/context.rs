@@ -4,16 +4,10 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::{Timestamp, tz::TimeZone};
-use kuma_core::{
-    labels,
-    resource::Resource,
-    resources::Dataplane,
-    state::MeshState,
-    store::{Store, Write},
-};
+use kuma_core::{labels, resource::Resource, resources::Dataplane, state::MeshState, store::Store};
 use serde_json::Value;
 
-use super::query::Query;
+use super::{companions::MeshCompanions, query::Query};
 use crate::{
     auth::{Access, ApiAuthenticator},
     config::{Config, Environment, Mode},
@@ -159,31 +153,6 @@ pub struct About {
     pub cluster_id: String,
     /// Where the GUI is; empty for none.
     pub gui: String,
-}
-
-/// What a new Mesh brings with it: its default policies, and the key that signs its tokens.
-#[async_trait]
-pub trait MeshCompanions: Send + Sync {
-    /// Writes that create what belongs to this Mesh, for the same batch.
-    ///
-    /// # Errors
-    /// Why nothing can be created; the Mesh is not either.
-    async fn of(&self, mesh: &kuma_core::resource::AnyResource) -> Result<Vec<Write>, CompanionError>;
-}
-
-/// What belongs to a Mesh could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("could not make what belongs to the mesh: {0}")]
-pub struct CompanionError(pub String);
-
-/// A Mesh alone, for tests and tools.
-pub struct NoCompanions;
-
-#[async_trait]
-impl MeshCompanions for NoCompanions {
-    async fn of(&self, _: &kuma_core::resource::AnyResource) -> Result<Vec<Write>, CompanionError> {
-        Ok(Vec::new())
-    }
 }
 
 /// What Envoy's admin interface can be asked for.

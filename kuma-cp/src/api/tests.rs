@@ -147,3 +147,44 @@ async fn pages_link_to_the_next_one() {
     let (_, last) = api.get("/dataplanes?size=2&offset=2").await;
     assert_eq!((&last["next"], &last["total"], &last["items"][0]["name"]), (&Value::Null, &json!(3), &json!("c")));
 }
+
+#[tokio::test]
+async fn a_new_mesh_has_its_policies_and_its_key() {
+    let api = Api::with(|context| {
+        context.companions = Arc::new(MeshDefaults { site: context.site.labels.clone() });
+    })
+    .await;
+    let mesh = json!({"type": "Mesh", "name": "m", "skipCreatingInitialPolicies": ["MeshRetry"]});
+    assert_eq!(api.put("/meshes/m", mesh).await, (201, json!({})));
+    let names = async |path: &str| {
+        let (_, list) = api.get(path).await;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.iter().map(|i| i["name"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("/meshes/m/meshtimeouts").await, ["mesh-timeout-all-m", "mesh-timeout-to-all-m"]);
+    assert!(names("/meshes/m/meshretries").await.is_empty());
+    assert_eq!(names("/meshes/m/secrets").await, ["dataplane-token-signing-key-m-1"]);
+    let (status, token) = api.ask("POST", "/tokens/dataplane", Some(r#"{"mesh": "m", "name": "web-1"}"#.into())).await;
+    assert_eq!((status, token.split('.').count()), (200, 3), "{token}");
+    assert_eq!(api.ask("DELETE", "/meshes/m", None).await.0, 200);
+    assert_eq!(api.get("/meshtimeouts").await.1["total"], 0);
+    assert_eq!(api.get("/secrets").await.1["total"], 0);
+}
+
+#[tokio::test]
+async fn a_configuration_makes_an_api() {
+    let parts = over_memory(Site::zone("default"), []).await.unwrap();
+    let mut config = crate::config::Config::default();
+    config.api_server.base_path = "/api".into();
+    config.api_server.authn.localhost_is_admin = false;
+    let context = ApiContext::of(&config, "cp-1", parts.store, parts.state, parts.inspect).unwrap();
+    let api = Api(router(context.into(), Scheme::Http));
+    let (status, index) = api.get("/api").await;
+    assert_eq!((status, &index["instanceId"], &index["gui"]), (200, &json!("cp-1"), &json!("/gui")));
+    assert_eq!(api.get("/meshes").await.0, 404);
+    let (_, shown) = api.get("/api/config").await;
+    assert_eq!(shown["apiServer"]["basePath"], "/api");
+    let user = Some(r#"{"name": "ann", "validFor": "1h"}"#.to_owned());
+    let (status, body) = api.ask("POST", "/tokens/user", user).await;
+    assert_eq!(status, 403, "{body}");
+}

@@ -194,7 +194,9 @@ async fn creation(context: &ApiContext, resource: AnyResource) -> Result<Vec<Wri
     };
     let owner = owner_of(&resource.key());
     let mut batch = vec![Write::Create { resource, owner }];
-    batch.extend(companions);
+    // What an earlier Mesh of the name left behind in a database stays as it is.
+    let state = context.state.current();
+    batch.extend(companions.into_iter().filter(|write| state.get(&write.key()).is_none()));
     Ok(batch)
 }
 
