@@ -1,6 +1,6 @@
 //! The REST client: one control plane, its trust and credentials, and its errors as texts.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use reqwest::{
@@ -14,6 +14,9 @@ use crate::{
     config::{ApiServer, ControlPlane},
     version,
 };
+
+/// Items of a page; the most that a control plane gives.
+const PAGE: usize = 1000;
 
 /// A control plane that can be called.
 pub struct Api {
@@ -199,6 +202,32 @@ impl Api {
         self.call(Method::GET, path, None).await
     }
 
+    /// A whole list, page by page, as one answer without a next page. `query` is what selects items, without `?`.
+    ///
+    /// # Errors
+    /// [`Problem`] of any page, or as [`Api::call`].
+    pub async fn list(&self, path: &str, query: &str) -> Result<Value> {
+        let asked = |more: &str| {
+            let query: Vec<&str> = [query, more].into_iter().filter(|q| !q.is_empty()).collect();
+            if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
+        };
+        let mut whole = self.get(&asked("")).await?.json()?;
+        let mut seen = BTreeSet::new();
+        while let Some(offset) = next_offset(&whole) {
+            if !seen.insert(offset.clone()) {
+                return Err(anyhow!("the control plane repeats the page at offset {offset:?} of {path}"));
+            }
+            let offset: String = url::form_urlencoded::byte_serialize(offset.as_bytes()).collect();
+            let mut page = self.get(&asked(&format!("size={PAGE}&offset={offset}"))).await?.json()?;
+            whole["next"] = page["next"].take();
+            if let (Some(items), Value::Array(more)) = (whole["items"].as_array_mut(), page["items"].take()) {
+                items.extend(more);
+            }
+        }
+        whole["next"] = Value::Null;
+        Ok(whole)
+    }
+
     fn url(&self, path: &str) -> Result<Url> {
         let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
         let mut url = self.base.clone();
@@ -207,6 +236,12 @@ impl Api {
         url.set_query(query);
         Ok(url)
     }
+}
+
+/// Offset of the page after this one, from the URL that the page names.
+pub fn next_offset(page: &Value) -> Option<String> {
+    let (_, query) = page["next"].as_str()?.split_once('?')?;
+    url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "offset").map(|(_, value)| value.into_owned())
 }
 
 fn trust(builder: reqwest::ClientBuilder, server: &ApiServer) -> Result<reqwest::ClientBuilder> {

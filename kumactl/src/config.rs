@@ -130,15 +130,13 @@ impl Config {
         }
     }
 
-    /// Reads the file; one that does not exist is written with [`Config::local`] first.
+    /// Reads the file; one that does not exist reads as [`Config::local`]. It is written when something is changed.
     ///
     /// # Errors
-    /// What cannot be read, parsed or written, with the path.
+    /// What cannot be read or parsed, with the path.
     pub fn load(path: &Path) -> Result<Self> {
         if !path.exists() {
-            let config = Self::local();
-            config.save(path)?;
-            return Ok(config);
+            return Ok(Self::local());
         }
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("Failed to read configuration from file {:?}", path.display().to_string()))?;
@@ -193,17 +191,32 @@ impl Config {
             .ok_or_else(|| anyhow!("apparently, configuration is broken. {HOW}"))
     }
 
-    /// Makes the current context lead to another control plane, in memory only.
+    /// Mesh that the active context stands for, if it says so.
+    pub fn default_mesh(&self) -> Option<&str> {
+        let context = self.contexts.iter().find(|c| c.name == self.current_context)?;
+        context.defaults.as_ref().map(|d| d.mesh.as_str()).filter(|mesh| !mesh.is_empty())
+    }
+
+    /// Uses the context of this name, else the control plane of this name, in memory only.
     ///
     /// # Errors
-    /// There is no current context.
-    pub fn use_control_plane(&mut self, name: &str) -> Result<()> {
-        self.active()?;
-        let current = self.current_context.clone();
-        if let Some(context) = self.contexts.iter_mut().find(|c| c.name == current) {
-            name.clone_into(&mut context.control_plane);
+    /// There is neither.
+    pub fn use_named(&mut self, name: &str) -> Result<()> {
+        if self.contexts.iter().any(|c| c.name == name) {
+            name.clone_into(&mut self.current_context);
+            return self.active().map(|_| ());
         }
-        self.active().map(|_| ())
+        if !self.control_planes.iter().any(|cp| cp.name == name) {
+            let known: Vec<&str> = self.contexts.iter().map(|c| c.name.as_str()).collect();
+            return Err(anyhow!(
+                "there is no context and no Control Plane with name {name:?}, the contexts are: {}",
+                known.join(", ")
+            ));
+        }
+        // A control plane without a context of its own.
+        self.contexts.push(Context { name: name.to_owned(), control_plane: name.to_owned(), defaults: None });
+        name.clone_into(&mut self.current_context);
+        Ok(())
     }
 
     /// Adds a control plane with a context of its name, and makes it active.
@@ -271,4 +284,59 @@ pub fn default_path() -> Result<PathBuf> {
         anyhow!("$HOME is not set: say where the configuration is with --config-file, or use --no-config")
     })?;
     Ok(PathBuf::from(home).join(".kumactl/config"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, url: &str) -> ControlPlane {
+        let api_server = ApiServer { url: url.into(), ..ApiServer::default() };
+        ControlPlane { name: name.into(), coordinates: Some(Coordinates { api_server: Some(api_server) }) }
+    }
+
+    #[test]
+    fn a_missing_file_is_the_local_control_plane_and_is_not_written() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("deep/config");
+        assert_eq!(Config::load(&path).expect("defaults"), Config::local());
+        assert!(!path.exists());
+        Config::local().save(&path).expect("a file");
+        assert_eq!(Config::load(&path).expect("a file"), Config::local());
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("a file").permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_first_context_takes_over_when_the_active_one_goes() {
+        let mut config = Config::local();
+        config.add(named("b", "http://b"), false).expect("a new name");
+        assert_eq!(config.active().expect("active").name, "b");
+        let again = config.add(named("b", "http://c"), false).expect_err("taken");
+        assert_eq!(
+            again.to_string(),
+            "Control Plane with name \"b\" already exists. Use --overwrite to replace an existing one."
+        );
+        config.remove("b").expect("it is there");
+        assert_eq!(config.current_context, "local");
+        config.remove("local").expect("it is there");
+        assert!(config.active().expect_err("none").to_string().starts_with("active Control Plane is not set."));
+    }
+
+    #[test]
+    fn a_name_of_one_call_is_a_context_or_else_a_control_plane() {
+        let mut config = Config::local();
+        config.control_planes.push(named("bare", "http://bare"));
+        config.contexts.push(Context {
+            name: "staging".into(),
+            control_plane: "local".into(),
+            defaults: Some(Defaults { mesh: "demo".into() }),
+        });
+        let unknown = config.use_named("x").expect_err("unknown").to_string();
+        assert!(unknown.contains("the contexts are: local, staging"), "{unknown}");
+        config.use_named("staging").expect("a context");
+        assert_eq!((config.active().expect("active").name.as_str(), config.default_mesh()), ("local", Some("demo")));
+        config.use_named("bare").expect("a control plane");
+        assert_eq!((config.active().expect("active").name.as_str(), config.default_mesh()), ("bare", None));
+    }
 }

@@ -41,8 +41,9 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams
     match cmd::run(&matches, streams).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let text =
-                error.downcast_ref::<client::Problem>().map_or_else(|| format!("{error:#}"), ToString::to_string);
+            // A problem document speaks for itself, whatever was being done.
+            let problem = error.downcast_ref::<client::Problem>().filter(|p| !p.title.is_empty());
+            let text = problem.map_or_else(|| format!("{error:#}"), ToString::to_string);
             let _ = writeln!(streams.err, "Error: {text}");
             ExitCode::FAILURE
         }

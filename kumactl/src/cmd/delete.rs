@@ -24,7 +24,7 @@ pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Stre
         return Err(anyhow!("TYPE: {word} is readOnly, can't use it for write action"));
     }
     let api = session.checked_api(streams).await?;
-    let answer = api.call(Method::DELETE, &path(kind, text(args, "mesh"), Some(name)), None).await?;
+    let answer = api.call(Method::DELETE, &path(kind, session.mesh(args), Some(name)), None).await?;
     if answer.status == 404 {
         return Err(anyhow!("there is no {kind} with name {name:?}"));
     }

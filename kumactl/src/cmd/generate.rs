@@ -15,7 +15,7 @@ use crate::{Streams, client::Problem};
 pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Streams<'_>) -> Result<()> {
     let Some((word, args)) = args.subcommand() else { return Err(anyhow!("say what to generate")) };
     let (path, body, what) = match word {
-        "dataplane-token" => ("/tokens/dataplane", dataplane(args)?, "dataplane token"),
+        "dataplane-token" => ("/tokens/dataplane", dataplane(session.mesh(args), args)?, "dataplane token"),
         "zone-token" => ("/tokens/zone", zone(args)?, "zone token"),
         "user-token" => ("/tokens/user", user(args)?, "user token"),
         other => return Err(anyhow!("{other} cannot be generated")),
@@ -46,7 +46,7 @@ fn valid_for(args: &ArgMatches) -> Result<String> {
     Ok(duration.to_string())
 }
 
-fn dataplane(args: &ArgMatches) -> Result<Value> {
+fn dataplane(mesh: &str, args: &ArgMatches) -> Result<Value> {
     let kind = text(args, "proxy-type");
     if !matches!(kind, "" | "dataplane") {
         return Err(anyhow!("{kind} is not a valid proxy type"));
@@ -60,7 +60,7 @@ fn dataplane(args: &ArgMatches) -> Result<Value> {
     }
     Ok(json!({
         "name": text(args, "name"),
-        "mesh": text(args, "mesh"),
+        "mesh": mesh,
         "tags": tags,
         "type": kind,
         "workload": text(args, "workload"),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Session, escape, path, text};
 use crate::{
     Streams, cli,
+    client::{Problem, next_offset},
     output::{self, Format, cells, table},
 };
 
@@ -15,7 +16,7 @@ use crate::{
 pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Streams<'_>) -> Result<()> {
     let Some((word, args)) = args.subcommand() else { return Err(anyhow!("say what to get")) };
     let api = session.checked_api(streams).await?;
-    let mesh = text(args, "mesh");
+    let mesh = session.mesh(args);
     let one = cli::kinds().find(|(_, singular)| *singular == word).map(|(kind, _)| kind);
     if let Some(kind) = one {
         let name = text(args, "name");
@@ -33,20 +34,27 @@ pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Stre
         .map(|(kind, _)| kind)
         .find(|kind| cli::plural(*kind) == word)
         .ok_or_else(|| anyhow!("{word} is not a kind of resource"))?;
-    let mut query = Vec::new();
+    let url = path(kind, mesh, None);
     let size = args.get_one::<i64>("size").copied().unwrap_or_default();
-    if size != 0 {
-        query.push(format!("size={size}"));
-    }
     let offset = text(args, "offset");
-    if !offset.is_empty() {
-        query.push(format!("offset={}", escape(offset)));
-    }
-    let mut url = path(kind, mesh, None);
-    if !query.is_empty() {
-        url = format!("{url}?{}", query.join("&"));
-    }
-    let list = api.get(&url).await?.json()?;
+    // Somebody who asks for a page gets that page, everybody else gets everything.
+    let list = if size == 0 && offset.is_empty() {
+        api.list(&url, "").await
+    } else {
+        let mut query = Vec::new();
+        if size != 0 {
+            query.push(format!("size={size}"));
+        }
+        if !offset.is_empty() {
+            query.push(format!("offset={}", escape(offset)));
+        }
+        async { api.get(&format!("{url}?{}", query.join("&"))).await?.json() }.await
+    };
+    let list = list.map_err(|error| {
+        // A problem document speaks for itself.
+        let bare = error.downcast_ref::<Problem>().is_none_or(|p| p.title.is_empty());
+        if bare { error.context(format!("failed to list {kind}")) } else { error }
+    })?;
     print_list(kind, &list, Format::parse(text(args, "output"))?, streams)
 }
 
@@ -62,25 +70,19 @@ fn print_one(kind: Kind, resource: &Value, format: Format, streams: &mut Streams
 
 fn print_list(kind: Kind, list: &Value, format: Format, streams: &mut Streams<'_>) -> Result<()> {
     let items = list["items"].as_array().cloned().unwrap_or_default();
-    let whole = json!({"total": list["total"], "items": items, "next": Value::Null});
+    let whole = json!({"total": list["total"], "items": items, "next": list["next"]});
     let mut text = match format {
         Format::Json => output::json(&whole),
         Format::Yaml => output::yaml::to_yaml(&whole),
         Format::Table => rows(kind, &items, streams),
     };
     if format == Format::Table
-        && let Some(offset) = list["next"].as_str().and_then(next_offset)
+        && let Some(offset) = next_offset(list)
     {
         text.push_str(&format!("\nRerun command with --offset={offset} argument to retrieve more resources\n"));
     }
     streams.out.write_all(text.as_bytes())?;
     Ok(())
-}
-
-/// The `offset` parameter of the URL of the next page.
-fn next_offset(next: &str) -> Option<String> {
-    let (_, query) = next.split_once('?')?;
-    url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "offset").map(|(_, value)| value.into_owned())
 }
 
 fn rows(kind: Kind, items: &[Value], streams: &Streams<'_>) -> String {

@@ -19,9 +19,10 @@ pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Stre
     let Some((word, args)) = args.subcommand() else { return Err(anyhow!("say what to inspect")) };
     let format = Format::parse(text(args, "output"))?;
     let api = session.checked_api(streams).await?;
+    let mesh = session.mesh(args);
     match word {
-        "dataplanes" => dataplanes(&api, args, format, streams).await,
-        "dataplane" => dataplane(&api, args, format, streams).await,
+        "dataplanes" => dataplanes(&api, mesh, args, format, streams).await,
+        "dataplane" => dataplane(&api, mesh, args, format, streams).await,
         "meshes" => meshes(&api, format, streams).await,
         "zones" => zones(&api, format, streams).await,
         policy => {
@@ -29,7 +30,7 @@ pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Stre
                 .find(|(_, singular)| *singular == policy)
                 .map(|(kind, _)| kind)
                 .ok_or_else(|| anyhow!("{policy} cannot be inspected"))?;
-            affected(&api, kind, args, format, streams).await
+            affected(&api, mesh, kind, args, format, streams).await
         }
     }
 }
@@ -46,7 +47,7 @@ fn print_list(list: &Value, format: Format, streams: &mut Streams<'_>) -> Result
     Ok(())
 }
 
-async fn dataplanes(api: &Api, args: &ArgMatches, format: Format, streams: &mut Streams<'_>) -> Result<()> {
+async fn dataplanes(api: &Api, mesh: &str, args: &ArgMatches, format: Format, streams: &mut Streams<'_>) -> Result<()> {
     let mut query = Vec::new();
     for name in ["gateway", "ingress"] {
         if args.get_flag(name) {
@@ -56,11 +57,8 @@ async fn dataplanes(api: &Api, args: &ArgMatches, format: Format, streams: &mut 
     for (key, value) in pairs(args, "tag")? {
         query.push(format!("tag={}", escape(&format!("{key}:{value}"))));
     }
-    let mut url = format!("{}/_overview", path(Kind::Dataplane, text(args, "mesh"), None));
-    if !query.is_empty() {
-        url = format!("{url}?{}", query.join("&"));
-    }
-    let list = api.get(&url).await?.json()?;
+    let url = format!("{}/_overview", path(Kind::Dataplane, mesh, None));
+    let list = api.list(&url, &query.join("&")).await?;
     if format != Format::Table {
         return print_list(&list, format, streams);
     }
@@ -191,7 +189,7 @@ fn rejections(item: &Value, out: &mut String) {
     }
 }
 
-async fn dataplane(api: &Api, args: &ArgMatches, format: Format, streams: &mut Streams<'_>) -> Result<()> {
+async fn dataplane(api: &Api, mesh: &str, args: &ArgMatches, format: Format, streams: &mut Streams<'_>) -> Result<()> {
     let kind = text(args, "type");
     for (flag, set, wanted) in [
         ("include-eds", args.get_flag("include-eds"), "config-dump"),
@@ -202,7 +200,7 @@ async fn dataplane(api: &Api, args: &ArgMatches, format: Format, streams: &mut S
             return Err(anyhow!("flag '--{flag}' can be used only when '--type={wanted}'"));
         }
     }
-    let base = path(Kind::Dataplane, text(args, "mesh"), Some(text(args, "name")));
+    let base = path(Kind::Dataplane, mesh, Some(text(args, "name")));
     let url = match kind {
         "policies" => return policies(api, &base, format, streams).await,
         "config-dump" => format!("{base}/xds?include_eds={}", args.get_flag("include-eds")),
@@ -239,7 +237,7 @@ async fn policies(api: &Api, base: &str, format: Format, streams: &mut Streams<'
 }
 
 async fn meshes(api: &Api, format: Format, streams: &mut Streams<'_>) -> Result<()> {
-    let list = api.get("/mesh-insights").await?.json()?;
+    let list = api.list("/mesh-insights", "").await?;
     if format != Format::Table {
         return print_list(&list, format, streams);
     }
@@ -266,7 +264,7 @@ async fn zones(api: &Api, format: Format, streams: &mut Streams<'_>) -> Result<(
         "ZONE-CP VERSION",
         "BACKEND",
     ];
-    let list = api.get("/zones/_overview").await?.json()?;
+    let list = api.list("/zones/_overview", "").await?;
     if format != Format::Table {
         return print_list(&list, format, streams);
     }
@@ -295,10 +293,17 @@ async fn zones(api: &Api, format: Format, streams: &mut Streams<'_>) -> Result<(
     Ok(())
 }
 
-async fn affected(api: &Api, kind: Kind, args: &ArgMatches, format: Format, streams: &mut Streams<'_>) -> Result<()> {
-    let base = path(kind, text(args, "mesh"), Some(text(args, "name")));
+async fn affected(
+    api: &Api,
+    mesh: &str,
+    kind: Kind,
+    args: &ArgMatches,
+    format: Format,
+    streams: &mut Streams<'_>,
+) -> Result<()> {
+    let base = path(kind, mesh, Some(text(args, "name")));
     if args.get_flag("new-api") {
-        let answer = api.get(&format!("{base}/_resources/dataplanes")).await?.json()?;
+        let answer = api.list(&format!("{base}/_resources/dataplanes"), "").await?;
         let text = match format {
             Format::Json => output::json(&answer),
             Format::Yaml => output::yaml::to_yaml(&answer),

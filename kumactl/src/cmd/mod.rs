@@ -11,7 +11,7 @@ mod source;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, anyhow};
-use clap::ArgMatches;
+use clap::{ArgMatches, parser::ValueSource};
 use kuma_core::{
     duration::GoDuration,
     registry::{Kind, Scope},
@@ -21,7 +21,7 @@ use crate::{
     Streams, cli,
     client::Api,
     config::{Config, default_path},
-    version,
+    output, version,
 };
 
 /// What a command starts from: the configuration and where it is kept.
@@ -50,10 +50,23 @@ impl Session {
             Some(path) => Config::load(path)?,
             None => Config::local(),
         };
-        if let Some(name) = matches.get_one::<String>("context").filter(|n| !n.is_empty()) {
-            config.use_control_plane(name)?;
+        // What `config` writes must not depend on what another flag chose for one call.
+        let chosen = matches.get_one::<String>("context").filter(|n| !n.is_empty());
+        if let Some(name) = chosen.filter(|_| matches.subcommand_name() != Some("config")) {
+            config.use_named(name)?;
         }
         Ok(Self { config, path, timeout })
+    }
+
+    /// The mesh that a command is about: as said, else the default of the context, else `default`.
+    fn mesh<'a>(&'a self, args: &'a ArgMatches) -> &'a str {
+        let said = args.try_get_one::<String>("mesh").ok().flatten().map_or("default", String::as_str);
+        if matches!(args.try_contains_id("mesh"), Ok(true))
+            && args.value_source("mesh") == Some(ValueSource::CommandLine)
+        {
+            return said;
+        }
+        self.config.default_mesh().unwrap_or(said)
     }
 
     fn api(&self) -> Result<Api> {
@@ -72,6 +85,10 @@ impl Session {
 
 /// Runs what the command line says.
 pub(crate) async fn run(matches: &ArgMatches, streams: &mut Streams<'_>) -> Result<()> {
+    // A script for the shell needs no configuration, and must not fail for want of a home directory.
+    if let Some(("completion", args)) = matches.subcommand() {
+        return completion(args, streams);
+    }
     let session = Session::open(matches)?;
     match matches.subcommand() {
         Some(("apply", args)) => apply::run(&session, args, streams).await,
@@ -80,7 +97,6 @@ pub(crate) async fn run(matches: &ArgMatches, streams: &mut Streams<'_>) -> Resu
         Some(("inspect", args)) => inspect::run(&session, args, streams).await,
         Some(("generate", args)) => generate::run(&session, args, streams).await,
         Some(("config", args)) => config::run(session, args, streams).await,
-        Some(("completion", args)) => completion(args, streams),
         Some(("version", args)) => print_version(&session, args, streams).await,
         _ => Err(anyhow!("no command was given")),
     }
@@ -110,8 +126,13 @@ async fn print_version(session: &Session, args: &ArgMatches, streams: &mut Strea
     };
     match index {
         Ok(index) => {
-            let text = |key: &str| index[key].as_str().unwrap_or_default().to_owned();
-            writeln!(streams.out, "Server: {} {}", text("product"), text("version"))?;
+            if args.get_flag("detailed") {
+                let text = output::json(&index).trim_end().replace('\n', "\n   ");
+                writeln!(streams.out, "Server: {text}")?;
+            } else {
+                let text = |key: &str| index[key].as_str().unwrap_or_default();
+                writeln!(streams.out, "Server: {} {}", text("product"), text("version"))?;
+            }
         }
         Err(error) => writeln!(streams.err, "Unable to connect to control plane: {error:#}")?,
     }
