@@ -10,6 +10,7 @@ mod compare;
 mod documents;
 mod expected;
 mod report;
+mod rest;
 mod rules;
 mod suites;
 mod transform;

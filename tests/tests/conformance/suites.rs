@@ -7,6 +7,7 @@ mod api_server;
 mod config_defaults;
 mod hostname_template;
 mod kumactl_resources;
+mod label_validation;
 mod policy_matching;
 mod policy_rules;
 mod sni;
@@ -23,6 +24,7 @@ const SUITES: &[(&str, Run)] = &[
     ("config-defaults", config_defaults::run),
     ("hostname-template", hostname_template::run),
     ("kumactl-resources", kumactl_resources::run),
+    ("label-validation", label_validation::run),
     ("policy-matching", policy_matching::run),
     ("policy-rules", policy_rules::run),
     ("sni", sni::run),

@@ -1,24 +1,15 @@
 //! `api-server`: requests to the REST API over a store that holds known resources. The API is asked in the process.
 
-use std::net::SocketAddr;
-
-use axum::{
-    body::{Body, to_bytes},
-    extract::connect_info::ConnectInfo,
-    http::Request,
-};
 use kuma_core::{json, registry::Kind, resource::AnyResource};
 use kuma_cp::api::{self, Scheme, Site};
 use serde_json::Value;
-use tower::ServiceExt;
 
 use crate::{
     case::{Case, Check},
     compare,
     report::Outcome,
+    rest::{self, ADDRESS},
 };
-
-const ADDRESS: &str = "127.0.0.1:5681";
 
 pub(crate) fn run(case: &Case) -> Vec<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -67,21 +58,9 @@ async fn ask(case: &Case, check: &Check<'_>, router: axum::Router) -> Result<(),
     let asked = &check.doc["request"];
     let text = |name: &str| asked[name].as_str().unwrap_or_default();
     let body = asked["body"].as_str().map(|file| case.file(file));
-    let mut request = Request::builder()
-        .method(text("method"))
-        // A client sends what is not allowed in a target as escapes.
-        .uri(text("path").replace('[', "%5B").replace(']', "%5D").replace('"', "%22"))
-        .header("Host", ADDRESS);
-    if body.is_some() {
-        request = request.header("Content-Type", "application/json");
-    }
-    let mut request = request.body(Body::from(body.unwrap_or_default())).map_err(|e| e.to_string())?;
-    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 40000))));
-    let response = router.oneshot(request).await.map_err(|e| e.to_string())?;
-
-    let status = response.status();
-    let body = to_bytes(response.into_body(), usize::MAX).await.map_err(|e| e.to_string())?;
-    let body = String::from_utf8_lossy(&body);
+    // A client sends what is not allowed in a target as escapes.
+    let path = text("path").replace('[', "%5B").replace(']', "%5D").replace('"', "%22");
+    let (status, body) = rest::ask(router, text("method"), &path, body).await?;
     let wanted = asked["status"].as_u64().unwrap_or_default();
     if u64::from(status.as_u16()) != wanted {
         return Err(format!("status {status}, expected {wanted}: {body}"));
