@@ -23,10 +23,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{About, ApiContext, ApiSettings, OfflineInspect},
-    auth::{Access, ApiAuthenticator, ProxyAuthenticator},
+    api::{ApiContext, OfflineInspect},
+    auth::ProxyAuthenticator,
     config::{Config, Environment, Mode, StoreType},
-    controllers::{boot::BootSettings, companions::Companions, derive, keys},
+    controllers::{boot::BootSettings, derive, keys},
     dp_server::{
         admin_ca::{self, ADMIN_CA_SECRET, AdminCa},
         ads::Ads,
@@ -36,9 +36,7 @@ use crate::{
         remembered::Remembered,
     },
     state::{Feed, StateHandle},
-    tls::Names,
     tokens::Verifier,
-    version,
     world::{self, EnvoyRender, WorldHandle},
 };
 
@@ -214,38 +212,7 @@ async fn feed_world(state: StateHandle, world: WorldHandle, admin_ca: Arc<AdminC
 /// # Errors
 /// Keys of the configuration that cannot be read.
 pub fn api(config: &Config, parts: &Parts) -> anyhow::Result<Arc<ApiContext>> {
-    let server = &config.api_server;
-    let hostname = Names::of_machine().hostname;
-    Ok(Arc::new(ApiContext {
-        state: parts.state.clone(),
-        store: parts.store.clone(),
-        site: crate::api::Site::of(config),
-        authenticator: ApiAuthenticator {
-            localhost_is_admin: server.authn.localhost_is_admin,
-            tokens: Verifier::for_users(config)?,
-        },
-        access: Access::new(config.access.fixed.clone()),
-        issue_user_tokens: server.authn.tokens.enable_issuer,
-        inspect: Arc::new(OfflineInspect { settings: parts.plan.clone(), names: Arc::default() }),
-        companions: Arc::new(Companions { site: parts.site.clone() }),
-        settings: ApiSettings {
-            base_path: server.base_path.clone(),
-            read_only: server.read_only,
-            cors_origins: server.cors_allowed_domains.clone(),
-            unsafe_delete: config.store.unsafe_delete,
-            gui_path: server.gui.base_path.clone(),
-            read_timeout: server.read_timeout.to_std(),
-            write_timeout: server.write_timeout.to_std(),
-            time_zone: jiff::tz::TimeZone::system(),
-            ..ApiSettings::default()
-        },
-        about: About {
-            hostname,
-            version: version::VERSION.into(),
-            instance_id: parts.instance.to_string(),
-            ..About::default()
-        },
-        config: config.display().to_string(),
-        now: Timestamp::now,
-    }))
+    let inspect = OfflineInspect { settings: parts.plan.clone(), names: Arc::default() };
+    let context = ApiContext::of(config, &parts.instance, parts.store.clone(), parts.state.clone(), Arc::new(inspect))?;
+    Ok(Arc::new(context))
 }

@@ -2,7 +2,6 @@
 //! derived from other resources. All of it reacts to changes; nothing polls.
 
 pub mod boot;
-pub mod companions;
 pub mod derive;
 pub mod keys;
 pub mod local_trust;
