@@ -5,6 +5,7 @@
 //! [`delta::Session`] (one per stream) to [`frame`], which writes what is sent.
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
 pub mod delta;
 pub mod filters;
 pub mod frame;

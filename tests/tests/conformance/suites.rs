@@ -4,6 +4,7 @@ use crate::{case::Case, report::Outcome};
 
 mod api_localhost_auth;
 mod api_server;
+mod bootstrap;
 mod config_defaults;
 mod hostname_template;
 mod kumactl_resources;
@@ -21,6 +22,7 @@ pub(crate) type Run = fn(&Case) -> Vec<Outcome>;
 const SUITES: &[(&str, Run)] = &[
     ("api-localhost-auth", api_localhost_auth::run),
     ("api-server", api_server::run),
+    ("bootstrap", bootstrap::run),
     ("config-defaults", config_defaults::run),
     ("hostname-template", hostname_template::run),
     ("kumactl-resources", kumactl_resources::run),
