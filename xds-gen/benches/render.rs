@@ -52,6 +52,7 @@ fn outbound(routes: usize) -> Arc<Outbound> {
             routes: (0..routes).map(route).collect(),
             ..Default::default()
         }),
+        spare: Vec::new(),
     })
 }
 

@@ -17,6 +17,10 @@ pub struct Outbound {
     pub listen: Listen,
     /// What it does.
     pub filter: OutboundFilter,
+    /// Clusters that exist on account of this outbound though it does not send to them, sorted: those of HTTP routes
+    /// that a TCP policy has put aside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spare: Vec<Name>,
 }
 
 /// Address of a listener.
@@ -79,7 +83,7 @@ pub struct HttpListenerTimeouts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpOutbound {
-    /// Where connections go; one split is written without weight. Never empty.
+    /// Where connections go; one split is written without weight. Empty: connections are closed at once.
     pub splits: Vec<Split>,
     /// `idleTimeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,14 +107,22 @@ pub struct Split {
 }
 
 impl Outbound {
-    /// Names of all clusters that this listener sends to, sorted, each once.
+    /// Names of all clusters that come with this listener, sorted, each once.
     pub fn clusters(&self) -> Vec<Name> {
-        let mut names: Vec<Name> = match &self.filter {
-            OutboundFilter::Http(http) => http.routes.iter().flat_map(Route::clusters).collect(),
-            OutboundFilter::Tcp(tcp) => tcp.splits.iter().map(|s| s.cluster.clone()).collect(),
-        };
+        let mut names = self.filter.clusters();
+        names.extend(self.spare.iter().cloned());
         names.sort();
         names.dedup();
         names
+    }
+}
+
+impl OutboundFilter {
+    /// Names of the clusters that it sends to.
+    pub fn clusters(&self) -> Vec<Name> {
+        match self {
+            Self::Http(http) => http.routes.iter().flat_map(Route::clusters).collect(),
+            Self::Tcp(tcp) => tcp.splits.iter().map(|s| s.cluster.clone()).collect(),
+        }
     }
 }

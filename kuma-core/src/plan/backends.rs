@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DestinationKind, Destinations};
+use super::{Destination, DestinationKind, Destinations};
 use crate::{
     ir::{self, Denominator, Fraction, Protocol},
     kri::Kri,
@@ -80,18 +80,27 @@ pub struct Backend {
     pub protocol: Protocol,
 }
 
-/// Finds the port that a reference of `policy` means. `None` if there is no such destination or port.
-pub fn resolve_backend(reference: &BackendRef, policy: &Meta, destinations: &Destinations) -> Option<Backend> {
+/// Finds the destination that a reference of `policy` means.
+fn backend_destination<'a>(
+    reference: &BackendRef,
+    policy: &Meta,
+    destinations: &'a Destinations,
+) -> Option<&'a Arc<Destination>> {
     let kind = DestinationKind::of_target(reference.kind)?;
     let mut labels = reference.labels.clone()?;
     let namespace = policy.namespace();
     if !namespace.is_empty() && labels.contains_key(label::DISPLAY_NAME) {
         labels.entry(label::NAMESPACE.to_owned()).or_insert_with(|| namespace.to_owned());
     }
-    let destination = destinations.oldest(kind, &labels)?;
+    destinations.oldest(kind, &labels)
+}
+
+/// Finds the port that a reference of `policy` means. `None` if there is no such destination or port.
+pub fn resolve_backend(reference: &BackendRef, policy: &Meta, destinations: &Destinations) -> Option<Backend> {
+    let destination = backend_destination(reference, policy, destinations)?;
     let named = reference.section_name.clone().filter(|s| !s.is_empty());
     let section = named.or_else(|| reference.port.map(|p| p.to_string())).unwrap_or_default();
-    let (section, port) = match kind {
+    let (section, port) = match destination.kind {
         DestinationKind::MeshService => {
             let port = destination.port(&section)?;
             (if section.is_empty() { port.section.clone() } else { section.into() }, port)
@@ -161,9 +170,22 @@ fn filter(filter: &HttpFilter, policy: &Meta, destinations: &Destinations) -> Op
     }
 }
 
-/// Resolves the backends of the merged TCP rule of a destination. Empty if none can be sent to.
-pub fn tcp_splits(rule: &ToRule<TcpRule>, destinations: &Destinations) -> Vec<BackendSplit> {
-    let Some(origin) = rule.origins.last() else { return Vec::new() };
+/// Where a TCP policy sends the connections to a destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpBackends {
+    /// Some destination that the policy names exists.
+    pub known: bool,
+    /// Those that can be sent to.
+    pub splits: Vec<BackendSplit>,
+}
+
+/// Resolves the backends of the merged TCP rule of a destination.
+pub fn tcp_backends(rule: &ToRule<TcpRule>, destinations: &Destinations) -> TcpBackends {
+    let Some(origin) = rule.origins.last() else { return TcpBackends::default() };
+    let meta = &origin.policy.meta;
     let references = rule.conf.conf.backend_refs.as_deref().unwrap_or_default();
-    backends(references, &origin.policy.meta, destinations, |_| true).splits
+    TcpBackends {
+        known: references.iter().any(|r| backend_destination(r, meta, destinations).is_some()),
+        splits: backends(references, meta, destinations, |_| true).splits,
+    }
 }

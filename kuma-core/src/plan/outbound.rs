@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BackendSplit, Destination, ToRules};
+use super::{BackendSplit, Destination, TcpBackends, ToRules};
 use crate::{
     ir::{self, CidrText, HttpListenerTimeouts, HttpOutbound, Listen, Outbound, OutboundFilter, Protocol, TcpOutbound},
     kri::Kri,
@@ -24,8 +24,8 @@ pub struct OutboundInputs {
     pub listen: Listen,
     /// HTTP rules about the destination; `None` where no policy has any.
     pub http: Option<Arc<HttpRules>>,
-    /// Where a TCP policy sends connections; `None` where no policy says anything, empty where nothing it names exists.
-    pub tcp: Option<Arc<[BackendSplit]>>,
+    /// Where a TCP policy sends connections; `None` where no policy says anything.
+    pub tcp: Option<Arc<TcpBackends>>,
     /// Timeouts.
     pub timeouts: OutboundConfs<Timeouts>,
     /// Retries.
@@ -38,7 +38,7 @@ impl OutboundInputs {
     /// Clusters that the listener may name: the destination's own and those of its routes.
     pub fn clusters(&self) -> impl Iterator<Item = &Kri> {
         let http = self.http.iter().flat_map(|h| h.clusters());
-        let tcp = self.tcp.iter().flat_map(|t| t.iter().map(|s| &s.cluster));
+        let tcp = self.tcp.iter().flat_map(|t| t.splits.iter().map(|s| &s.cluster));
         std::iter::once(&self.destination).chain(http).chain(tcp)
     }
 }
@@ -61,8 +61,17 @@ pub fn outbound_confs<C: Conf>(rules: &ToRules<C>, destination: &Kri, http: Opti
 
 /// The listener; `None` if nothing that it could send to exists.
 pub fn outbound(inputs: &OutboundInputs) -> Option<Outbound> {
-    let filter = tcp_filter(inputs).or_else(|| http_filter(inputs))?;
-    let mut out = Outbound { name: inputs.destination.to_string().into(), listen: inputs.listen.clone(), filter };
+    let (filter, aside) = match (tcp_filter(inputs), http_filter(inputs)) {
+        (Some(tcp), http) => (tcp, http),
+        (None, http) => (http?, None),
+    };
+    let sends_to = filter.clusters();
+    let mut spare = aside.map(|f| f.clusters()).unwrap_or_default();
+    spare.retain(|name| !sends_to.contains(name));
+    spare.sort();
+    spare.dedup();
+    let listen = inputs.listen.clone();
+    let mut out = Outbound { name: inputs.destination.to_string().into(), listen, filter, spare };
     MeshTimeout::outbound(&inputs.timeouts, inputs.protocol, &mut out);
     MeshRetry::outbound(&inputs.retries, inputs.protocol, &mut out);
     Some(out)
@@ -72,13 +81,16 @@ pub fn outbound(inputs: &OutboundInputs) -> Option<Outbound> {
 fn tcp_filter(inputs: &OutboundInputs) -> Option<OutboundFilter> {
     let splits: Vec<ir::Split> = match &inputs.tcp {
         _ if inputs.protocol.is_http() && inputs.http.is_some() => return None,
-        Some(splits) => splits.iter().map(BackendSplit::ir).collect(),
+        // A policy that names nothing that exists is as good as none that can be followed.
+        Some(backends) if !backends.known => return None,
+        // Where what it names takes nothing (weight 0, say) connections are closed.
+        Some(backends) => backends.splits.iter().map(BackendSplit::ir).collect(),
         None if inputs.protocol.is_http() => return None,
         None => vec![BackendSplit::all(inputs.destination.clone()).ir()],
     };
     // A TCP proxy has no host to rewrite.
-    let splits: Vec<ir::Split> = splits.into_iter().map(|s| ir::Split { auto_host_rewrite: false, ..s }).collect();
-    (!splits.is_empty()).then(|| OutboundFilter::Tcp(TcpOutbound { splits, ..TcpOutbound::default() }))
+    let splits = splits.into_iter().map(|s| ir::Split { auto_host_rewrite: false, ..s }).collect();
+    Some(OutboundFilter::Tcp(TcpOutbound { splits, ..TcpOutbound::default() }))
 }
 
 fn http_filter(inputs: &OutboundInputs) -> Option<OutboundFilter> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     ClusterInputs, InboundInputs, InboundRules, MatchedPolicies, MeshFacts, Names, NodeFacts, OutboundInputs,
     OutboundRef, PlanSettings, ProxyFacts, RuleContext, ToRules, WideInputs, cluster, direct_access, dns, http_rules,
-    inbound, outbound, outbound_confs, outbound_protocol, reach, tcp_splits, wide,
+    inbound, outbound, outbound_confs, outbound_protocol, reach, tcp_backends, wide,
 };
 use crate::{
     ir::{Name, ProxyIr},
@@ -89,7 +89,7 @@ pub fn outbound_inputs(
         destination: kri.clone(),
         protocol: outbound_protocol(destination, &kri.section)?,
         listen: reference.listen.clone(),
-        tcp: rules.tcp.compute(kri).map(|rule| tcp_splits(rule, context.destinations).into()),
+        tcp: rules.tcp.compute(kri).map(|rule| Arc::new(tcp_backends(rule, context.destinations))),
         timeouts: outbound_confs(&rules.timeouts, kri, http.as_deref()),
         retries: outbound_confs(&rules.retries, kri, http.as_deref()),
         http,

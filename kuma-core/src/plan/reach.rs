@@ -37,8 +37,7 @@ pub fn reach(proxy: &ProxyFacts, destinations: &Destinations) -> Vec<OutboundRef
 
 /// Ports that a proxy may reach, sorted by name, whether it listens for them or not: what previews show.
 pub fn reachable_ports(dataplane: &DataplaneFacts, destinations: &Destinations) -> BTreeSet<Kri> {
-    reachable(dataplane, destinations)
-        .unwrap_or_else(|| destinations.iter().flat_map(|d| ports_of(d, None)).collect())
+    reachable(dataplane, destinations).unwrap_or_else(|| destinations.iter().flat_map(|d| ports_of(d, None)).collect())
 }
 
 fn declared(dataplane: &DataplaneFacts, destinations: &Destinations) -> Vec<OutboundRef> {

@@ -26,7 +26,8 @@ pub fn render_outbound(unit: &Outbound, own: &Own) -> Listener {
         OutboundFilter::Http(http) => {
             NetworkFilters::only(NetworkSlot::ConnectionManager, &connection_manager(&unit.name, http, own))
         }
-        // A filter chain without filters is refused by Envoy, as is a proxy without a cluster: nobody plans that.
+        // A chain without filters closes connections; Envoy refuses a proxy without a cluster.
+        OutboundFilter::Tcp(tcp) if tcp.splits.is_empty() => Vec::new(),
         OutboundFilter::Tcp(tcp) => {
             let mut proxy = listener::tcp_proxy(&unit.name, &tcp.splits, tcp.idle);
             proxy.max_connect_attempts = tcp.max_connect_attempts;
