@@ -261,6 +261,7 @@ async fn deleting_says_what_is_gone() {
     assert_eq!(stub.run(&["delete", "global-secret", "g"], "").await, good("deleted GlobalSecret \"g\"\n"));
     let unknown = stub.run(&["delete", "mesch", "g"], "").await;
     assert!(unknown.err.starts_with("Error: unknown TYPE: mesch. Allowed values: "), "{}", unknown.err);
+    assert!(unknown.err.ends_with("\nDid you mean mesh?\n"), "{}", unknown.err);
 }
 
 #[tokio::test]
@@ -321,4 +322,58 @@ async fn completion_needs_no_configuration() {
         let done = stub.run(&["completion", shell], "").await;
         assert!(done.good && done.out.contains("meshtimeouts"), "{shell}: {}", done.err);
     }
+}
+
+#[tokio::test]
+async fn inspecting_proxies_filters_on_the_server_and_sums_up() {
+    let overview = r#"{"total": 1, "items": [{"type": "DataplaneOverview", "mesh": "default", "name": "web-1",
+        "labels": {"app": "web"},
+        "dataplane": {"networking": {"address": "10.0.0.1", "inbound": [{"port": 80}]}},
+        "dataplaneInsight": {
+            "mTLS": {"issuedBackend": "kri_mid", "supportedBackends": ["kri_a", "kri_b"], "certificateRegenerations": 3,
+                "certificateExpirationTime": "2026-02-03T04:05:06Z", "lastCertificateRegeneration": "2026-01-02T01:04:05Z"},
+            "subscriptions": [
+                {"connectTime": "2025-12-31T03:04:05Z", "disconnectTime": "2026-01-01T03:04:05Z",
+                 "status": {"total": {"responsesSent": "5", "responsesRejected": "1"}}},
+                {"connectTime": "2026-01-01T03:04:05Z",
+                 "status": {"lastUpdateTime": "2026-01-02T03:03:35Z", "total": {"responsesSent": "7"}},
+                 "version": {"kumaDp": {"version": "3.0.0"}, "envoy": {"version": "1.40.0"},
+                             "dependencies": {"coredns": "1.11", "b": "2"}}}]}}], "next": null}"#;
+    let stub = Stub::start(&[(
+        "GET /meshes/default/dataplanes/_overview?gateway=true&tag=app%3Aweb&tag=v%3A1",
+        200,
+        overview,
+    )])
+    .await;
+    let done = stub.run(&["inspect", "dataplanes", "--gateway", "--tag", "app=web", "--tag", "v=1"], "").await;
+    assert!(done.good, "{}", done.err);
+    let cells: Vec<&str> = done.out.lines().nth(1).unwrap_or_default().split("   ").map(str::trim).collect();
+    let cells: Vec<&str> = cells.into_iter().filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(
+        cells,
+        [
+            "default",
+            "web-1",
+            "app=web",
+            "Online",
+            "1d",
+            "30s",
+            "12",
+            "1",
+            "2h",
+            "2026-02-03 04:05:06",
+            "3",
+            "kri_mid",
+            "kri_a,kri_b",
+            "3.0.0",
+            "1.40.0",
+            "coredns: 1.11, b: 2"
+        ]
+    );
+    let meshes = stub.run(&["inspect", "meshes"], "").await;
+    assert!(
+        meshes.err.starts_with("Error: this control plane does not offer what `inspect meshes` asks for"),
+        "{}",
+        meshes.err
+    );
 }

@@ -5,7 +5,7 @@ use clap::ArgMatches;
 use reqwest::Method;
 
 use super::{Session, path, text};
-use crate::{Streams, cli};
+use crate::{Streams, cli, suggest::nearest};
 
 /// Runs `delete`.
 pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Streams<'_>) -> Result<()> {
@@ -18,7 +18,9 @@ pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Stre
             let mut known: Vec<String> = cli::kinds().map(|(_, cli)| cli.to_owned()).collect();
             known.extend(cli::kinds().filter_map(|(kind, _)| kind.descriptor().alias).map(singular));
             known.sort();
-            anyhow!("unknown TYPE: {word}. Allowed values: {}", known.join(", "))
+            let near = nearest(word, known.iter().map(String::as_str));
+            let near = near.map(|near| format!("\nDid you mean {near}?")).unwrap_or_default();
+            anyhow!("unknown TYPE: {word}. Allowed values: {}{near}", known.join(", "))
         })?;
     if kind.descriptor().read_only() {
         return Err(anyhow!("TYPE: {word} is readOnly, can't use it for write action"));
