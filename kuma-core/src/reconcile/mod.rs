@@ -4,6 +4,7 @@
 //! The steps work on one copy in memory, each on what the ones before it made: nobody waits for a write of another.
 //! A step that finds nothing to change leaves its objects untouched, and untouched objects are not written.
 
+mod hostnames;
 mod services;
 mod status;
 mod vips;
@@ -23,7 +24,7 @@ use crate::{
     meta::Meta,
     registry::Kind,
     resource::{AnyResource, Key, Resource},
-    resources::{Dataplane, DataplaneInsight, MeshService, MeshServiceStatus, Workload},
+    resources::{Dataplane, DataplaneInsight, HostnameGenerator, MeshService, MeshServiceStatus, Workload},
     state::MeshState,
     store::Write,
 };
@@ -65,6 +66,7 @@ pub fn reconcile(state: &MeshState, settings: &Settings, now: Timestamp, vips: &
         workloads::generate(&mut work, settings);
     }
     vips.assign(&mut work);
+    hostnames::generate(&mut work, settings);
     status::update(&mut work);
     Outcome { writes: work.into_writes(), due }
 }
@@ -87,6 +89,7 @@ struct Work {
     dataplanes: BTreeMap<Key, Resource<Dataplane>>,
     members: BTreeMap<Arc<str>, Members>,
     online: BTreeSet<(Arc<str>, Arc<str>)>,
+    generators: Vec<Resource<HostnameGenerator>>,
 }
 
 impl Work {
@@ -116,6 +119,7 @@ impl Work {
                 .filter(|r| r.spec::<DataplaneInsight>().is_some_and(DataplaneInsight::online))
                 .map(|r| (r.meta.mesh.clone(), r.meta.name.clone()))
                 .collect(),
+            generators: typed(state).into_values().collect(),
             stored_services,
             stored_workloads,
             dataplanes,

@@ -122,3 +122,16 @@ fn differing_ports_of_one_workload_do_not_flap() {
     assert_eq!(service(&state).expect("a service").spec().ports[0].port, 80);
     assert!(reconcile(&state, &settings(), at(1), &mut vips).writes.is_empty());
 }
+
+#[test]
+fn a_service_gets_the_hostnames_of_every_generator_that_selects_it() {
+    let mut resources = vec![mesh(), dataplane("a-1", 80)];
+    resources.extend(crate::defaults::zone_hostname_generators());
+    let state = MeshState::of(resources);
+    let mut vips = Vips::new(settings().service_range);
+    let state = apply(&state, &reconcile(&state, &settings(), at(0), &mut vips));
+    let made = service(&state).expect("a service");
+    assert_eq!(made.status().addresses[0].hostname, "api.svc.mesh.local");
+    assert_eq!(made.status().hostname_generators[0].conditions[0].reason, "Generated");
+    assert!(reconcile(&state, &settings(), at(1), &mut vips).writes.is_empty());
+}
