@@ -21,6 +21,7 @@ use kuma_core::{
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use xds_gen::bootstrap::BootstrapSettings;
 
 use crate::{
     api::{ApiContext, OfflineInspect},
@@ -30,12 +31,14 @@ use crate::{
     dp_server::{
         admin_ca::{self, ADMIN_CA_SECRET, AdminCa},
         ads::Ads,
+        bootstrap::Bootstraps,
         connect::Connector,
         insights::{self, InsightSettings},
         leases::Leases,
         remembered::Remembered,
     },
     state::{Feed, StateHandle},
+    tls::ServedCertificate,
     tokens::Verifier,
     world::{self, EnvoyRender, WorldHandle},
 };
@@ -215,4 +218,23 @@ pub fn api(config: &Config, parts: &Parts) -> anyhow::Result<Arc<ApiContext>> {
     let inspect = OfflineInspect { settings: parts.plan.clone(), names: Arc::default() };
     let context = ApiContext::of(config, &parts.instance, parts.store.clone(), parts.state.clone(), Arc::new(inspect))?;
     Ok(Arc::new(context))
+}
+
+/// What bootstraps of proxies are made from.
+pub fn bootstraps(config: &Config, parts: &Parts, certificate: Arc<ServedCertificate>) -> Bootstraps {
+    let params = &config.bootstrap_server.params;
+    let settings = BootstrapSettings {
+        admin_address: params.admin_address.clone(),
+        admin_port: params.admin_port,
+        admin_unix_socket: params.envoy_admin_unix_socket,
+        admin_access_log_path: params.admin_access_log_path.clone(),
+        xds_host: params.xds_host.clone(),
+        xds_port: params.xds_port,
+        xds_connect_timeout: params.xds_connect_timeout,
+        xds_max_receive_message_bytes: params.xds_grpc_max_receive_message_bytes,
+        reloadable_tokens: config.dp_server.authn.enable_reloadable_tokens,
+        token_required: parts.ads.connector.auth.wants_credential(),
+        hds: config.dp_server.hds.enabled,
+    };
+    Bootstraps { state: parts.state.clone(), settings, certificate }
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     controllers::{boot, local_trust},
     diagnostics::{self, Diagnostics, Metrics, Readiness},
-    dp_server::discovery,
+    dp_server::{bootstrap, discovery},
     logging::LogControl,
     serve::{self, ServeLimits},
     tls::{self, ClientAuth, Limits, Names, ServedCertificate},
@@ -53,7 +53,10 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
 
     let parts = compose::start(&config, &instance, &stop)?;
     servers.spawn(diagnostics);
-    servers.spawn(dp_server.serve(discovery(parts.ads.clone()), stop.clone()));
+    let certificate = dp_server_certificate(&config)?;
+    let bootstraps = compose::bootstraps(&config, &parts, certificate.clone());
+    let doors = discovery(parts.ads.clone()).merge(bootstrap::router(Arc::new(bootstraps)));
+    servers.spawn(dp_server.serve(doors, stop.clone()));
     let context = compose::api(&config, &parts)?;
     for (port, scheme) in api {
         servers.spawn(port.serve(api::router(context.clone(), scheme), stop.clone()));
@@ -61,7 +64,7 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     readiness.done("servers");
     boot::run(&parts.store, &parts.state, &parts.boot).await.context("default resources cannot be made")?;
     readiness.done("defaults");
-    leave_local_trust(&config, &dp_server_certificate(&config)?, &parts, &stop);
+    leave_local_trust(&config, &certificate, &parts, &stop);
 
     stop.cancelled().await;
     servers.close();

@@ -2,6 +2,7 @@
 
 pub mod admin_ca;
 pub mod ads;
+pub mod bootstrap;
 pub mod connect;
 pub mod grpc;
 pub mod insights;
