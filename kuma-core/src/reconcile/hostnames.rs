@@ -14,9 +14,8 @@ use crate::{
 /// Brings hostnames and the conditions about them up to date. Earlier generators win a name, then earlier services.
 pub(super) fn generate(work: &mut Work, settings: &Settings) {
     let mut generators: Vec<&Resource<HostnameGenerator>> = work.generators.iter().collect();
-    generators.sort_by_key(|g| {
-        (Reverse(g.meta.label(label::ORIGIN) == Some("zone")), g.meta.created, g.meta.name.clone())
-    });
+    generators
+        .sort_by_key(|g| (Reverse(g.meta.label(label::ORIGIN) == Some("zone")), g.meta.created, g.meta.name.clone()));
     let mut services: Vec<Key> = work.services.keys().cloned().collect();
     services.sort_by_key(|key| {
         let created = work.stored_services.get(key).map(|r| r.meta.created);
@@ -47,8 +46,10 @@ pub(super) fn generate(work: &mut Work, settings: &Settings) {
                     }
                 }
             };
-            statuses
-                .push(HostnameGeneratorStatus { hostname_generator_ref: reference.clone(), conditions: vec![condition] });
+            statuses.push(HostnameGeneratorStatus {
+                hostname_generator_ref: reference.clone(),
+                conditions: vec![condition],
+            });
         }
     }
     for (key, service) in &mut work.services {

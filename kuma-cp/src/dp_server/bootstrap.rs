@@ -57,7 +57,11 @@ async fn serve(State(bootstraps): State<Arc<Bootstraps>>, headers: HeaderMap, ur
     match answer(&request, &door, &bootstraps.settings, &Known(&state)) {
         Ok(response) => {
             if response.admin_socket_missed {
-                tracing::warn!(mesh = request.mesh, proxy = request.name, "the proxy has no work directory: its Envoy admin API is a port");
+                tracing::warn!(
+                    mesh = request.mesh,
+                    proxy = request.name,
+                    "the proxy has no work directory: its Envoy admin API is a port"
+                );
             }
             let json = headers.get(header::ACCEPT).is_some_and(|a| a == "application/json");
             if json {
