@@ -5,6 +5,7 @@
 //! Nothing here opens a socket or a file, reads a clock, or draws a random number: all of these come in as values.
 #![forbid(unsafe_code)]
 
+pub mod admit;
 pub mod defaults;
 pub mod duration;
 pub mod engine;

@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use kuma_core::{
+    admit,
     ir::CidrText,
-    labels::{self, Site},
+    labels::Site,
     plan::PlanSettings,
     reconcile,
     registry::Kind,
@@ -113,9 +114,8 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
         state: state.clone(),
         store: store.clone(),
         auth,
-        prepare: Arc::new(move |mut dataplane, _stored| {
-            dataplane.meta.labels = labels::compute(&prepare_site, &dataplane).into();
-            Ok(dataplane)
+        prepare: Arc::new(move |dataplane, stored| {
+            admit::write(&prepare_site, &dataplane, stored).map_err(|e| e.to_string())
         }),
         deregistration_delay: config.xds_server.dataplane_deregistration_delay.to_std(),
         stop: stop.clone(),

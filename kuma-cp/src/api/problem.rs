@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kuma_core::{
+    admit::Rejection,
     store::StoreError,
     validate::{Path, Violation, Violations},
 };
@@ -134,6 +135,15 @@ impl Problem {
             out.insert("causes".into(), list("message"));
         }
         Value::Object(out)
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Invalid { title, violations } => Self::invalid(title, violations),
+            Rejection::BadRequest(text) => Self::bad_request(text),
+        }
     }
 }
 

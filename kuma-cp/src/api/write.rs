@@ -8,15 +8,12 @@ use std::time::Duration;
 
 use axum::{http::StatusCode, response::Response};
 use kuma_core::{
-    json::{self, DecodeFault, Received},
-    labels,
-    meta::label,
-    names,
+    admit::{self, CREATE, DELETE, InUse, PROCESS, UPDATE},
+    json::{self, DecodeFault},
     registry::Kind,
     resource::{AnyResource, Key},
     state::MeshState,
     store::{Revision, StoreError, Write},
-    validate::{Path, Violations},
 };
 use serde_json::{Value, json};
 
@@ -31,17 +28,6 @@ use crate::{config::Mode, ownership::owner_of};
 
 /// Longest wait for the state to show a write. The write has happened in any case.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
-
-/// Title of problems with what a request says.
-const PROCESS: &str = "Could not process a resource";
-/// Title of problems with storing something new.
-const CREATE: &str = "Failed to create a resource";
-/// Title of problems with storing something again.
-const UPDATE: &str = "Failed to update a resource";
-/// Longest name of a Mesh: it is part of DNS names.
-const MAX_MESH_NAME: usize = 63;
-/// Title of problems with deletions.
-const DELETE: &str = "Could not delete a resource";
 
 const READ_ONLY_ZONE: &str = "On zone control plane you can only modify zone resources with 'kumactl apply' or via the \
      HTTP API. You can still use 'kumactl' or the HTTP API to modify the rest of the resource on the global control \
@@ -73,9 +59,13 @@ pub(super) async fn put(context: &ApiContext, asked: &Asked, key: &Key) -> Resul
     let mut retried = false;
     loop {
         let stored = context.store.get(key).await.map_err(|e| Problem::store(PROCESS, &e))?;
-        check_request(context, key, &received)?;
+        let site = &context.site.labels;
+        admit::request(site, key, &received)?;
         may_access(context, asked, key.kind)?;
-        let resource = admitted(context, key, &received, stored.as_ref())?;
+        if stored.is_none() {
+            admit::workload(site, &received.resource)?;
+        }
+        let resource = admit::write(site, &received.resource, stored.as_ref())?;
         let warnings = resource.warnings();
         let (status, title, batch) = match stored {
             Some(stored) => {
@@ -117,75 +107,6 @@ fn unreadable(fault: DecodeFault) -> Problem {
     }
 }
 
-/// What the request says about itself: the path and the body agree, labels and names have the right form.
-fn check_request(context: &ApiContext, key: &Key, received: &Received) -> Result<(), Problem> {
-    let meta = &received.resource.meta;
-    let mut out = Violations::new();
-    let disagree = |out: &mut Violations, field: &str| {
-        out.add(&Path::root(field), format!("{field} from the URL has to be the same as in body"));
-    };
-    if meta.name != key.name {
-        disagree(&mut out, "name");
-    }
-    let site = &context.site;
-    if site.labels.federated && site.zone.len() + 1 + key.name.len() >= names::MAX_NAME {
-        out.add(&Path::root("name"), "the length of the name must be shorter");
-    }
-    if received.type_name != key.kind.name() {
-        disagree(&mut out, "type");
-    }
-    if meta.mesh != key.mesh {
-        disagree(&mut out, "mesh");
-    }
-    labels::check(&site.labels, key.kind, &meta.mesh, &meta.labels, &mut out);
-    names::request_meta(key.kind.descriptor().scope, &meta.mesh, &meta.name, &mut out);
-    out.into_result().map_err(|v| Problem::invalid(PROCESS, v))
-}
-
-/// The resource that is stored: labels computed, the status of the stored one kept.
-fn admitted(
-    context: &ApiContext,
-    key: &Key,
-    received: &Received,
-    stored: Option<&AnyResource>,
-) -> Result<AnyResource, Problem> {
-    let mut resource = received.resource.with_status_of(stored);
-    if stored.is_none() {
-        check_workload(context, &resource)?;
-    }
-    let computed = labels::compute(&context.site.labels, &resource);
-    let mut out = Violations::new();
-    if let Some(stored) = stored {
-        labels::check_unchanged(&stored.meta.labels, &computed, &mut out);
-        out.into_result().map_err(|v| Problem::invalid("Could not update a resource", v))?;
-    }
-    resource.meta.labels = computed.into();
-    let mut out = Violations::new();
-    if key.kind == Kind::Mesh && stored.is_none() && key.name.len() > MAX_MESH_NAME {
-        out.add(&Path::root("name"), format!("cannot be longer than {MAX_MESH_NAME} characters"));
-    }
-    names::stored_name(key.kind, resource.meta.display_name(), &mut out);
-    let title = if stored.is_some() { UPDATE } else { CREATE };
-    out.into_result().map_err(|v| Problem::invalid(title, v))?;
-    Ok(resource)
-}
-
-/// The workload of a new proxy has to be a name that a Workload can have.
-fn check_workload(context: &ApiContext, resource: &AnyResource) -> Result<(), Problem> {
-    let Some(workload) = resource.meta.label(label::WORKLOAD).filter(|_| resource.kind() == Kind::Dataplane) else {
-        return Ok(());
-    };
-    let at = format!("labels[{:?}]", label::WORKLOAD);
-    if context.site.mode == Mode::Global {
-        return Err(Problem::bad_request(format!("{at}: not allowed on Global control plane")));
-    }
-    let faults = names::dns1035_label(workload);
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(Problem::bad_request(format!("{at}: must be a valid DNS-1035 label ({})", faults.join(", "))))
-}
-
 /// What is written for a new object: itself, and what a Mesh brings with it.
 async fn creation(context: &ApiContext, resource: AnyResource) -> Result<Vec<Write>, Problem> {
     let companions = match resource.kind() {
@@ -208,12 +129,10 @@ pub(super) async fn delete(context: &ApiContext, asked: &Asked, key: &Key) -> Re
     loop {
         let stored = context.store.get(key).await.map_err(|e| Problem::store(DELETE, &e))?;
         let stored = stored.ok_or_else(|| Problem::not_found(DELETE))?;
-        let mut out = Violations::new();
-        labels::check_origin(&context.site.labels, key.kind, &stored.meta.labels, &mut out);
-        out.into_result().map_err(|v| Problem::invalid(DELETE, v))?;
-        may_access(context, asked, key.kind)?;
         let state = context.state.current();
-        let batch = deletion(context, &state, &stored)?;
+        admit::delete(&context.site.labels, &stored, in_use(context, &state, key))?;
+        may_access(context, asked, key.kind)?;
+        let batch = deletion(&state, &stored);
         match context.store.write(batch).await {
             Ok(committed) => {
                 shown(context, committed.revision).await;
@@ -225,26 +144,28 @@ pub(super) async fn delete(context: &ApiContext, asked: &Asked, key: &Key) -> Re
     }
 }
 
-/// What has to be deleted with an object, unless it is in use. Objects that a Mesh owns go with it in the store;
-/// Dataplanes and Secrets of users have no owner and would turn up in a later Mesh of that name.
-fn deletion(context: &ApiContext, state: &MeshState, stored: &AnyResource) -> Result<Vec<Write>, Problem> {
+/// What keeps an object from being deleted.
+fn in_use(context: &ApiContext, state: &MeshState, key: &Key) -> InUse {
+    let counts = !context.settings.unsafe_delete;
+    InUse {
+        dataplanes: counts && key.kind == Kind::Mesh && state.list_in(Kind::Dataplane, &key.name).next().is_some(),
+        zone_online: counts && key.kind == Kind::Zone && zone_is_online(state, &key.name),
+    }
+}
+
+/// What has to be deleted with an object. Objects that a Mesh owns go with it in the store; Dataplanes and Secrets of
+/// users have no owner and would turn up in a later Mesh of that name.
+fn deletion(state: &MeshState, stored: &AnyResource) -> Vec<Write> {
     let key = stored.key();
-    let in_use = |field: &str, reason: &str| Err(Problem::invalid_field(DELETE, field, reason));
     let mut batch = Vec::new();
     if key.kind == Kind::Mesh {
-        if !context.settings.unsafe_delete && state.list_in(Kind::Dataplane, &key.name).next().is_some() {
-            return in_use("mesh", "unable to delete mesh, there are still some dataplanes attached");
-        }
         for kind in [Kind::Dataplane, Kind::Secret] {
             let left = state.list_in(kind, &key.name).map(|r| Write::Delete { key: r.key(), expected: None });
             batch.extend(left);
         }
     }
-    if key.kind == Kind::Zone && !context.settings.unsafe_delete && zone_is_online(state, &key.name) {
-        return in_use("zone", "unable to delete Zone, Zone CP is still connected, please shut it down first");
-    }
     batch.push(Write::Delete { key, expected: Some(stored.meta.version) });
-    Ok(batch)
+    batch
 }
 
 fn zone_is_online(state: &MeshState, name: &str) -> bool {
