@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod delta;
 pub mod filters;
 pub mod frame;
+pub mod hds;
 pub mod json;
 pub mod render;
 pub mod set;

@@ -4,7 +4,7 @@
 //! same unit gives the same bytes. [`units`] packs messages into resources that streams share; [`render_proxy`] makes
 //! a whole set at once, for goldens and inspection.
 
-mod address;
+pub(crate) mod address;
 mod admin;
 mod cluster;
 mod direct_access;
@@ -35,7 +35,7 @@ pub use proxy::render_proxy;
 pub use wide::{WideMessages, render_wide};
 
 /// A duration as protobuf has it: both parts have one sign.
-fn duration(value: GoDuration) -> prost_types::Duration {
+pub(crate) fn duration(value: GoDuration) -> prost_types::Duration {
     const NANOS: i64 = 1_000_000_000;
     prost_types::Duration { seconds: value.as_nanos() / NANOS, nanos: (value.as_nanos() % NANOS) as i32 }
 }

@@ -24,6 +24,14 @@ pub struct Dataplane {
     pub networking: Option<Networking>,
 }
 
+impl Dataplane {
+    /// What a new Dataplane starts with: inbounds with a probe are not ready until they were probed.
+    pub fn await_probes(&mut self) {
+        let inbounds = self.networking.iter_mut().flat_map(|n| &mut n.inbound);
+        inbounds.filter(|inbound| inbound.service_probe.is_some()).for_each(|inbound| inbound.set_ready(false));
+    }
+}
+
 /// Networking of a proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -92,6 +100,11 @@ impl Inbound {
     /// Ready in both spellings: it takes part in endpoints.
     pub fn healthy(&self) -> bool {
         self.state == InboundState::Ready && self.health.as_ref().is_none_or(|h| h.ready)
+    }
+    /// Sets both spellings.
+    pub fn set_ready(&mut self, ready: bool) {
+        self.state = if ready { InboundState::Ready } else { InboundState::NotReady };
+        self.health = Some(InboundHealth { ready });
     }
 }
 

@@ -6,6 +6,7 @@ mod api_localhost_auth;
 mod api_server;
 mod bootstrap;
 mod config_defaults;
+mod health_discovery;
 mod hostname_template;
 mod kumactl_resources;
 mod label_validation;
@@ -24,6 +25,7 @@ const SUITES: &[(&str, Run)] = &[
     ("api-server", api_server::run),
     ("bootstrap", bootstrap::run),
     ("config-defaults", config_defaults::run),
+    ("health-discovery", health_discovery::run),
     ("hostname-template", hostname_template::run),
     ("kumactl-resources", kumactl_resources::run),
     ("label-validation", label_validation::run),

@@ -132,6 +132,15 @@ impl NodeFacts {
             spire_socket: string(&metadata["spireAgent.socketPath"]),
         }
     }
+
+    /// Where the admin API is reached: it is only taken to be on loopback, and a wildcard is reached through the
+    /// loopback of its family.
+    pub fn admin_loopback(&self) -> &'static str {
+        match self.admin_address.as_ref() {
+            "::" | "::1" => "::1",
+            _ => "127.0.0.1",
+        }
+    }
 }
 
 fn read_redirect(value: &Value) -> Redirect {

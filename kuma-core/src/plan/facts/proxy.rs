@@ -59,7 +59,7 @@ impl ProxyFacts {
         let on = redirect.inbound_port != 0 || redirect.outbound_port != 0;
         // An IPv6 proxy behind a redirection of IPv4 alone is not reached by it.
         let redirected = on && (redirect.ipv6 || dataplane.address.parse::<Ipv4Addr>().is_ok());
-        let admin_address = loopback(&node.admin_address);
+        let admin_address = node.admin_loopback().into();
         let traits = ProxyTraits {
             redirect_inbound: redirect.inbound_port,
             redirect_outbound: redirect.outbound_port,
@@ -92,13 +92,5 @@ impl ProxyFacts {
             },
         };
         Self { dataplane, traits, own: Arc::new(own) }
-    }
-}
-
-/// The admin API is only taken to be on loopback; a wildcard is reached through the loopback of its family.
-fn loopback(address: &str) -> Arc<str> {
-    match address {
-        "::" | "::1" => "::1".into(),
-        _ => "127.0.0.1".into(),
     }
 }
