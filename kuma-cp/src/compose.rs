@@ -38,6 +38,7 @@ use crate::{
         leases::Leases,
         remembered::Remembered,
     },
+    envoy_admin::EnvoyAdmin,
     state::{Feed, StateHandle},
     tls::ServedCertificate,
     tokens::Verifier,
@@ -65,6 +66,8 @@ pub struct Parts {
     pub world: WorldHandle,
     /// What is made at the start.
     pub boot: BootSettings,
+    /// Issues certificates around admin listeners.
+    pub admin_ca: Arc<AdminCa>,
     /// Values that plans depend on.
     pub plan: PlanSettings,
     /// Id of this instance.
@@ -90,7 +93,7 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
     let admin_ca = Arc::new(AdminCa::default());
     let render = EnvoyRender::new(admin_ca::as_issuer(&admin_ca));
     let (world, _) = world::spawn(plan.clone(), render).context("no thread for planning")?;
-    tasks.spawn(feed_world(state.clone(), world.clone(), admin_ca, stop.clone()));
+    tasks.spawn(feed_world(state.clone(), world.clone(), admin_ca.clone(), stop.clone()));
 
     let derived = derived_settings(config, &zone)?;
     tasks.spawn(derive::run(store.clone(), state.clone(), derived, stop.clone()));
@@ -141,7 +144,7 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
         skip_mesh: config.defaults.skip_mesh_creation,
         skip_hostname_generators: config.defaults.skip_hostname_generators,
     };
-    Ok(Parts { site, store, state, ads, world, boot, plan, instance: instance.into(), tasks })
+    Ok(Parts { site, store, state, ads, world, boot, admin_ca, plan, instance: instance.into(), tasks })
 }
 
 /// What this version can run.
@@ -215,7 +218,11 @@ async fn feed_world(state: StateHandle, world: WorldHandle, admin_ca: Arc<AdminC
 /// # Errors
 /// Keys of the configuration that cannot be read.
 pub fn api(config: &Config, parts: &Parts) -> anyhow::Result<Arc<ApiContext>> {
-    let inspect = OfflineInspect { settings: parts.plan.clone(), names: Arc::default() };
+    let inspect = EnvoyAdmin {
+        plans: OfflineInspect { settings: parts.plan.clone(), names: Arc::default() },
+        ca: parts.admin_ca.clone(),
+        default_port: config.bootstrap_server.params.admin_port,
+    };
     let context = ApiContext::of(config, &parts.instance, parts.store.clone(), parts.state.clone(), Arc::new(inspect))?;
     Ok(Arc::new(context))
 }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod controllers;
 pub mod diagnostics;
 pub mod dp_server;
+pub mod envoy_admin;
 pub mod logging;
 pub mod ownership;
 pub mod run;

@@ -208,7 +208,12 @@ pub trait Inspect: Send + Sync {
     fn config(&self, state: &MeshState, dataplane: &Resource<Dataplane>, shadow: bool) -> Result<Value, InspectError>;
 
     /// Asks the Envoy of a proxy.
-    async fn admin(&self, dataplane: &Resource<Dataplane>, view: AdminView) -> Result<AdminAnswer, InspectError>;
+    async fn admin(
+        &self,
+        state: &MeshState,
+        dataplane: &Resource<Dataplane>,
+        view: AdminView,
+    ) -> Result<AdminAnswer, InspectError>;
 }
 
 /// Whether a request came over TLS; page links say so.

@@ -45,7 +45,7 @@ impl Inspect for OfflineInspect {
         shown(&render_proxy(&ir, Arc::new(Own::new((*proxy.own).clone())), Some(&AdminTls::default())))
     }
 
-    async fn admin(&self, _: &Resource<Dataplane>, _: AdminView) -> Result<AdminAnswer, InspectError> {
+    async fn admin(&self, _: &MeshState, _: &Resource<Dataplane>, _: AdminView) -> Result<AdminAnswer, InspectError> {
         Err(InspectError::Unreachable("Envoy's admin interface cannot be reached from this control plane".into()))
     }
 }

@@ -7,6 +7,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
 use xds_gen::{
     render::{AdminTls, units::AdminIssuer},
     set::Version,
@@ -17,6 +19,10 @@ use zeroize::Zeroizing;
 pub const ADMIN_CA_SECRET: &str = "envoy-admin-ca";
 /// Validity of a leaf. A proxy gets a new one whenever it connects to another start of the control plane.
 const LEAF_DAYS: i64 = 365;
+/// Name of the one client of admin listeners.
+const CLIENT: &str = "kuma-cp";
+/// Validity of the client's certificate: as long as that of the CA, since it is made once for each start.
+const CLIENT_DAYS: i64 = 3650;
 /// Clocks may differ by this much.
 const SKEW: time::Duration = time::Duration::minutes(5);
 
@@ -45,6 +51,7 @@ pub fn make_ca() -> anyhow::Result<Zeroizing<String>> {
 #[derive(Default)]
 pub struct AdminCa {
     ca: OnceLock<Ca>,
+    client: OnceLock<Option<Arc<ClientConfig>>>,
 }
 
 struct Ca {
@@ -76,6 +83,19 @@ impl AdminCa {
         self.ca.get().is_some()
     }
 
+    /// What the control plane connects to admin listeners with; nothing without a CA.
+    pub fn client(&self) -> Option<Arc<ClientConfig>> {
+        let ca = self.ca.get()?;
+        let config = self.client.get_or_init(|| {
+            client(ca)
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "no certificate for the control plane: admin listeners cannot be asked");
+                })
+                .ok()
+        });
+        config.clone()
+    }
+
     fn leaf(ca: &Ca, address: &str) -> anyhow::Result<AdminTls> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
@@ -96,6 +116,28 @@ impl AdminCa {
             ca: ca.certificate.clone().into_bytes(),
         })
     }
+}
+
+/// A client that admin listeners know by its name, and that trusts what this CA issued alone.
+fn client(ca: &Ca) -> anyhow::Result<Arc<ClientConfig>> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::DnsName(CLIENT.try_into()?)];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    params.not_before = time::OffsetDateTime::now_utc() - SKEW;
+    params.not_after = params.not_before + time::Duration::days(CLIENT_DAYS);
+    let certificate = params.signed_by(&key, &ca.issuer)?;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.certificate.as_bytes())?)?;
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![certificate.der().clone()], key.into())?;
+    Ok(Arc::new(config))
 }
 
 impl AdminIssuer for AdminCa {

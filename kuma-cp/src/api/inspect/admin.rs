@@ -45,7 +45,7 @@ pub(super) async fn admin(
         "clusters" => AdminView::Clusters { json },
         _ => return Err(Problem::not_found(TITLE)),
     };
-    match context.inspect.admin(dataplane, view).await {
+    match context.inspect.admin(&asked.state, dataplane, view).await {
         Ok(answer) if answer.json => Ok(print::raw_json(answer.body)),
         Ok(answer) => Ok(print::text(StatusCode::OK, answer.body)),
         Err(InspectError::NotFound) => Err(Problem::not_found(TITLE)),
