@@ -146,7 +146,10 @@ impl Ads {
         let outcome = loop {
             let set = view.set();
             let mut responses = Vec::new();
-            if let (Some(set), Some(request)) = (&set, first.take()) {
+            // The request stays until there is a set to answer it from.
+            if let Some(set) = &set
+                && let Some(request) = first.take()
+            {
                 responses = stream.request(request, &node_id, &**set)?;
             } else if first.is_some() || set.is_none() {
                 // The world has not planned this proxy yet: it will be told.
