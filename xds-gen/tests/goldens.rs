@@ -1,5 +1,6 @@
-//! Files in, files out: every `testdata/*.ir.yaml` (a proxy in the intermediate form, with the facts of the replica) is
-//! rendered and compared with the `*.envoy.yaml` beside it. `UPDATE_GOLDENS=1 cargo test -p xds-gen --test goldens`
+//! Files in, files out: every `*.ir.yaml` (a proxy in the intermediate form, with the facts of the replica), those of
+//! `testdata` and those that planning has written beside its inputs, is rendered and compared with the `*.envoy.yaml`
+//! beside it. `UPDATE_GOLDENS=1 cargo test -p xds-gen --test goldens`
 //! writes them anew and removes those that have no input; what moved is then reviewed like code.
 #![expect(clippy::unwrap_used, reason = "a test ends where its files are not what they should be")]
 
@@ -27,29 +28,41 @@ struct Case {
     proxy: ProxyIr,
 }
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Names of the files with this ending, without it.
+/// Paths of the files with this ending within the project, without it.
 fn stems(ending: &str) -> Vec<String> {
-    let mut stems: Vec<String> = fs::read_dir(folder())
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(ending).map(str::to_owned))
-        .collect();
+    let mut stems = Vec::new();
+    for root in ["xds-gen/testdata", "kuma-core/src"] {
+        add_stems(root, ending, &mut stems);
+    }
     stems.sort();
     stems
 }
 
+fn add_stems(folder: &str, ending: &str, out: &mut Vec<String>) {
+    for entry in fs::read_dir(project().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{folder}/{}", entry.file_name().into_string().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            add_stems(&path, ending, out);
+        } else if let Some(stem) = path.strip_suffix(ending) {
+            out.push(stem.to_owned());
+        }
+    }
+}
+
 fn load(stem: &str) -> Case {
-    let text = fs::read_to_string(folder().join(format!("{stem}.ir.yaml"))).unwrap();
+    let text = fs::read_to_string(project().join(format!("{stem}.ir.yaml"))).unwrap();
     let value: Value = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{stem}: {e}"));
     serde_path_to_error::deserialize(value).unwrap_or_else(|e| panic!("{stem}: {e}"))
 }
 
 fn cases() -> Vec<(String, Case)> {
     let cases: Vec<_> = stems(".ir.yaml").into_iter().map(|stem| (stem.clone(), load(&stem))).collect();
-    assert!(!cases.is_empty(), "no cases in {}", folder().display());
+    assert!(!cases.is_empty(), "no cases");
     cases
 }
 
@@ -95,7 +108,7 @@ fn every_case_renders_to_its_golden() {
     let update = std::env::var_os("UPDATE_GOLDENS").is_some();
     let mut differing = Vec::new();
     for (stem, case) in cases() {
-        let path = folder().join(format!("{stem}.envoy.yaml"));
+        let path = project().join(format!("{stem}.envoy.yaml"));
         let actual = printed(&rendered(&case));
         if update {
             fs::write(&path, serde_saphyr::to_string(&actual).unwrap()).unwrap();
@@ -116,7 +129,7 @@ fn every_case_renders_to_its_golden() {
     let inputs = stems(".ir.yaml");
     for orphan in stems(".envoy.yaml").into_iter().filter(|stem| !inputs.contains(stem)) {
         assert!(update, "{orphan}.envoy.yaml has no input beside it");
-        fs::remove_file(folder().join(format!("{orphan}.envoy.yaml"))).unwrap();
+        fs::remove_file(project().join(format!("{orphan}.envoy.yaml"))).unwrap();
     }
 }
 
