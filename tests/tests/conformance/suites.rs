@@ -6,6 +6,7 @@ mod api_localhost_auth;
 mod api_server;
 mod bootstrap;
 mod config_defaults;
+mod config_dump_sanitize;
 mod health_discovery;
 mod hostname_template;
 mod kumactl_resources;
@@ -25,6 +26,7 @@ const SUITES: &[(&str, Run)] = &[
     ("api-server", api_server::run),
     ("bootstrap", bootstrap::run),
     ("config-defaults", config_defaults::run),
+    ("config-dump-sanitize", config_dump_sanitize::run),
     ("health-discovery", health_discovery::run),
     ("hostname-template", hostname_template::run),
     ("kumactl-resources", kumactl_resources::run),
