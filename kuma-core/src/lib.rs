@@ -7,6 +7,7 @@
 
 pub mod admit;
 pub mod defaults;
+pub mod document;
 pub mod duration;
 pub mod engine;
 pub mod hostname;

@@ -1,9 +1,10 @@
-//! Documents of `apply`: a text is split into documents, and each is read as a resource the way the published tool
-//! reads it (YAML 1.1 scalars, JSON mixed in, case-insensitive heads of flat kinds).
+//! Documents of `apply`: each is read as a resource the way the published tool reads it (scalars of the head as texts,
+//! case-insensitive heads of flat kinds).
 
 use std::collections::BTreeMap;
 
 use kuma_core::{
+    document::{Limits, Part},
     json::{DecodeFault, from_rest},
     names,
     registry::{Kind, Shape},
@@ -14,9 +15,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::suggest::nearest;
-
-/// Most YAML nodes of one document.
-const NODES: usize = 4_000_000;
 
 /// A document that is a resource.
 #[derive(Clone, Debug)]
@@ -62,40 +60,19 @@ fn described(fault: &DecodeFault) -> String {
     }
 }
 
-/// Splits a text at `---` in the beginning of a line. What follows on that line belongs to the next document.
-/// Documents that hold nothing but comments are left out.
-pub fn split(text: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let (mut start, mut line_start) = (0, 0);
-    for line in text.split_inclusive('\n') {
-        // Four dashes and more are the frame of a PEM block, not a separator.
-        if line.starts_with("---") && !line.starts_with("----") {
-            parts.push(&text[start..line_start]);
-            start = line_start + 3;
-        }
-        line_start += line.len();
-    }
-    parts.push(&text[start..]);
-    parts
-        .into_iter()
-        .map(|part| part.trim_start_matches('\u{feff}').trim())
-        .filter(|part| holds_something(part))
-        .collect()
-}
-
-fn holds_something(part: &str) -> bool {
-    part.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#') && line != "...")
-}
-
 /// Reads one document.
 ///
 /// # Errors
 /// The first step that fails: text, kind, content, name and mesh.
-pub fn read(text: &str) -> Result<Document, Fault> {
-    let Value::Object(mut document) = value(text)? else {
+pub fn read(part: &Part<'_>) -> Result<Document, Fault> {
+    let parsed = part
+        .parse(Limits::FILE)
+        .map_err(|fault| Fault::Text(format!("error converting YAML to JSON: yaml: {fault}")))?;
+    let Value::Object(mut document) = parsed.value else {
         return Err(Fault::Text("expected a mapping with the fields type and name".into()));
     };
-    let warnings = texts(text, &mut document);
+    let mut warnings: Vec<String> = parsed.warning.into_iter().collect();
+    warnings.extend(texts(part, &mut document));
     let name = match field(&document, "type") {
         Some(Value::String(name)) => name.clone(),
         Some(Value::Null) | None => String::new(),
@@ -140,28 +117,6 @@ fn canonical_head(document: &mut Map<String, Value>) {
     }
 }
 
-fn options() -> serde_saphyr::Options {
-    let mut budget = serde_saphyr::budget::Budget::default();
-    budget.max_nodes = budget.max_nodes.max(NODES);
-    serde_saphyr::options! {
-        legacy_octal_numbers: true,
-        with_snippet: false,
-        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
-        budget: Some(budget)
-    }
-}
-
-fn value(text: &str) -> Result<Value, Fault> {
-    // JSON may be indented with tabs, which YAML does not like everywhere.
-    if text.starts_with('{')
-        && let Ok(value) = serde_json::from_str(text)
-    {
-        return Ok(value);
-    }
-    serde_saphyr::from_str_with_options(text, options())
-        .map_err(|e| Fault::Text(format!("error converting YAML to JSON: yaml: {e}")))
-}
-
 /// The head read as texts, whatever its scalars look like.
 #[derive(Deserialize)]
 struct Head {
@@ -174,14 +129,14 @@ struct Head {
 }
 
 /// Reads scalars such as `yes` and `12` of the head as the texts that they were meant to be.
-fn texts(text: &str, document: &mut Map<String, Value>) -> Vec<String> {
+fn texts(part: &Part<'_>, document: &mut Map<String, Value>) -> Vec<String> {
     let scalar = |value: &Value| matches!(value, Value::Bool(_) | Value::Number(_));
     let odd = ["mesh", "name"].iter().any(|key| document.get(*key).is_some_and(scalar))
         || document.get("labels").and_then(Value::as_object).is_some_and(|labels| labels.values().any(scalar));
     if !odd {
         return Vec::new();
     }
-    let Ok(head) = serde_saphyr::from_str_with_options::<Head>(text, options()) else { return Vec::new() };
+    let Ok(head) = part.decode::<Head>(Limits::FILE) else { return Vec::new() };
     let mut warnings = Vec::new();
     let mut put = |path: &str, place: &mut Value, text: Option<String>| {
         if let Some(text) = text.filter(|_| matches!(place, Value::Bool(_) | Value::Number(_))) {
@@ -208,13 +163,8 @@ fn texts(text: &str, document: &mut Map<String, Value>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn documents_are_split_at_dashes() {
-        let text = "# first\n---\ntype: Mesh\n--- # second\nname: a\n---type: Zone\n---\n\n---\n# a\n# b\n";
-        assert_eq!(split(text), ["type: Mesh", "# second\nname: a", "type: Zone"]);
-        assert_eq!(split("a: |\n  ---\n"), ["a: |\n  ---"]);
-        assert_eq!(split("k: -----BEGIN\n-----END"), ["k: -----BEGIN\n-----END"]);
-        assert!(split(" \n# only\n").is_empty());
+    fn read(text: &str) -> Result<Document, Fault> {
+        super::read(&Part::whole(text))
     }
 
     #[test]

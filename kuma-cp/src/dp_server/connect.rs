@@ -10,6 +10,7 @@ use std::{
 use envoy_api::envoy::config::core::v3::Node;
 use jiff::Timestamp;
 use kuma_core::{
+    document::{self, Limits, Part},
     json,
     plan::NodeFacts,
     registry::Kind,
@@ -135,10 +136,9 @@ impl Connector {
     fn read(&self, text: &str, proxy: &Proxy) -> Result<AnyResource, Status> {
         let refuse =
             |reason: String| Status::invalid_argument(format!("the Dataplane of kuma-dp cannot be used: {reason}"));
-        let value: Value = serde_json::from_str(text)
-            .or_else(|_| serde_saphyr::from_str(text).map_err(|e| e.to_string()))
-            .map_err(refuse)?;
-        let received = json::from_rest(Kind::Dataplane, &value).map_err(|fault| refuse(fault.to_string()))?;
+        let text = document::text(text.as_bytes(), Limits::REQUEST).map_err(|fault| refuse(fault.to_string()))?;
+        let parsed = Part::whole(text).parse(Limits::REQUEST).map_err(|fault| refuse(fault.to_string()))?;
+        let received = json::from_rest(Kind::Dataplane, &parsed.value).map_err(|fault| refuse(fault.to_string()))?;
         let resource = received.resource;
         if (&resource.meta.mesh, &resource.meta.name) != (&proxy.0, &proxy.1) {
             return Err(Status::invalid_argument(format!(

@@ -1,8 +1,15 @@
 //! `apply`: creates or changes the resources of a source, after all of them were checked.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, anyhow};
 use clap::ArgMatches;
-use kuma_core::{json::to_rest, registry::Shape, resource::AnyResource};
+use kuma_core::{
+    document::{Part, split},
+    json::to_rest,
+    registry::Shape,
+    resource::AnyResource,
+};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -35,16 +42,28 @@ pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Stre
 fn read(input: &str, vars: &[(String, String)], streams: &mut Streams<'_>) -> Result<Vec<AnyResource>> {
     let values = template::variables(vars);
     let mut resources = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut failed = false;
-    for (index, text) in document::split(input).into_iter().enumerate() {
-        let filled = if vars.is_empty() { Ok(text.to_owned()) } else { template::render(text, &values) };
+    for (index, part) in split(input).into_iter().enumerate() {
+        let filled = if vars.is_empty() { Ok(part.text.to_owned()) } else { template::render(part.text, &values) };
         let read = filled
             .map_err(|fault| format!("failed to parse resource: the template cannot be filled: {fault}"))
-            .and_then(|text| document::read(&text).map_err(|fault| fault.to_string()));
+            .and_then(|text| {
+                // Places are those of the file, as long as the template fills lines and makes none.
+                document::read(&Part { text: &text, start: part.start }).map_err(|fault| fault.to_string())
+            });
         match read {
             Ok(document) => {
                 for warning in document.warnings {
                     writeln!(streams.err, "Warning: resource[{index}]: {warning}")?;
+                }
+                let key = document.resource.key();
+                let (kind, name) = (key.kind, key.name.clone());
+                if !seen.insert(key) {
+                    writeln!(
+                        streams.err,
+                        "Warning: resource[{index}]: {kind} {name:?} is there twice; the last one counts"
+                    )?;
                 }
                 resources.push(document.resource);
             }
