@@ -133,7 +133,7 @@ pub fn zone(name: &str) -> AnyResource {
 
 /// HostnameGenerators that a zone outside of Kubernetes makes when it starts.
 pub fn zone_hostname_generators() -> Vec<AnyResource> {
-    let origin = || LabelSelector { match_labels: [(label::ORIGIN.to_owned(), "zone".to_owned())].into() };
+    let origin = || LabelSelector::of([(label::ORIGIN.to_owned(), "zone".to_owned())].into());
     let external = HostnameSelector { mesh_external_service: Some(origin()), ..HostnameSelector::default() };
     let local = HostnameSelector { mesh_service: Some(origin()), ..HostnameSelector::default() };
     [

@@ -30,7 +30,7 @@ fn term(key: &str, value: &str) -> String {
 /// The term under which a selector is indexed: its last one, since common keys such as `app` sort before `kuma.io/...`
 /// no better than others and any one is correct.
 fn key_term(selector: &LabelSelector) -> Option<String> {
-    selector.match_labels.iter().next_back().map(|(k, v)| term(k, v))
+    selector.labels().iter().next_back().map(|(k, v)| term(k, v))
 }
 
 impl Members {
@@ -106,7 +106,7 @@ impl Members {
         let mut names = BTreeSet::new();
         if let Some(wanted) = &selector.dataplane_labels {
             // A term that nobody has selects nobody.
-            let sets = wanted.match_labels.iter().map(|(k, v)| self.with_term.get(&term(k, v)));
+            let sets = wanted.labels().iter().map(|(k, v)| self.with_term.get(&term(k, v)));
             if let Some(sets) = sets.collect::<Option<Vec<_>>>() {
                 match sets.iter().min_by_key(|s| s.len()) {
                     Some(smallest) => names.extend(
@@ -140,10 +140,7 @@ mod tests {
     }
 
     fn by_labels(pairs: &[(&str, &str)]) -> MeshServiceSelector {
-        MeshServiceSelector {
-            dataplane_labels: Some(LabelSelector { match_labels: labels(pairs) }),
-            dataplane_ref: None,
-        }
+        MeshServiceSelector { dataplane_labels: Some(LabelSelector::of(labels(pairs))), dataplane_ref: None }
     }
 
     fn names(set: &BTreeSet<Name>) -> Vec<&str> {

@@ -50,7 +50,7 @@ impl Serving {
         let spec = service.spec();
         let selector = match (&spec.selector.dataplane_ref, &spec.selector.dataplane_labels) {
             (Some(named), _) if !named.name.is_empty() => ServiceSelector::Named(named.name.as_str().into()),
-            (_, Some(labels)) => ServiceSelector::Labels(Arc::new(labels.match_labels.clone())),
+            (_, Some(labels)) => ServiceSelector::Labels(Arc::new(labels.labels().clone())),
             _ => ServiceSelector::Nobody,
         };
         let port = |p: &crate::resources::MeshServicePort| ServingPort {

@@ -37,6 +37,11 @@ pub fn reach(proxy: &ProxyFacts, destinations: &Destinations) -> Vec<OutboundRef
 
 /// Ports that a proxy may reach, sorted by name, whether it listens for them or not: what previews show.
 pub fn reachable_ports(dataplane: &DataplaneFacts, destinations: &Destinations) -> BTreeSet<Kri> {
+    // Declared outbounds count here with and without a redirect.
+    let declared = declared_ports(dataplane, destinations);
+    if !declared.is_empty() {
+        return declared;
+    }
     reachable(dataplane, destinations).unwrap_or_else(|| destinations.iter().flat_map(|d| ports_of(d, None)).collect())
 }
 
@@ -79,21 +84,22 @@ fn by_address(dataplane: &DataplaneFacts, destinations: &Destinations, bind: Opt
 /// Ports that a proxy may reach; `None` is all.
 fn reachable(dataplane: &DataplaneFacts, destinations: &Destinations) -> Option<BTreeSet<Kri>> {
     let redirect = dataplane.redirect.as_ref()?;
-    let declared: BTreeSet<Kri> = dataplane
-        .declared
-        .iter()
-        .filter_map(|d| {
-            let target = d.target.as_ref()?;
-            let destination = destinations.oldest(target.kind, &target.labels)?;
-            Some(ports_of(destination, target.port))
-        })
-        .flatten()
-        .collect();
+    let declared = declared_ports(dataplane, destinations);
     if !declared.is_empty() {
         return Some(declared);
     }
     let refs = redirect.reachable.as_ref()?;
     Some(refs.iter().flat_map(|r| named(r, dataplane, destinations)).collect())
+}
+
+/// Ports that the declared outbounds lead to.
+fn declared_ports(dataplane: &DataplaneFacts, destinations: &Destinations) -> BTreeSet<Kri> {
+    let targets = dataplane.declared.iter().filter_map(|d| d.target.as_ref());
+    let ports = |target: &DeclaredTarget| {
+        let destination = destinations.oldest(target.kind, &target.labels)?;
+        Some(ports_of(destination, target.port))
+    };
+    targets.filter_map(ports).flatten().collect()
 }
 
 /// The port with this number, or all ports if there is none or the destination does not have it.

@@ -119,7 +119,7 @@ fn new_service(key: &Key, ports: &[MeshServicePort], settings: &Settings) -> Ser
     .into_iter()
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
     .collect();
-    let selector = LabelSelector { match_labels: [(label::WORKLOAD.to_owned(), key.name.to_string())].into() };
+    let selector = LabelSelector::of([(label::WORKLOAD.to_owned(), key.name.to_string())].into());
     let spec = MeshService {
         selector: MeshServiceSelector { dataplane_labels: Some(selector), dataplane_ref: None },
         ports: ports.to_vec(),

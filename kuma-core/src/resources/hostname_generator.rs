@@ -52,19 +52,30 @@ pub struct HostnameSelector {
     pub mesh_multi_zone_service: Option<LabelSelector>,
 }
 
-/// All labels must be equal; none selects everything.
+/// All labels must be equal; none selects everything. Whether there is an empty list or none is kept as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelector {
     /// Wanted labels.
-    #[serde(skip_serializing_if = "Labels::is_empty")]
-    pub match_labels: Labels,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub match_labels: Option<Labels>,
 }
 
 impl LabelSelector {
+    /// Selects what has all of `labels`.
+    pub fn of(labels: Labels) -> Self {
+        Self { match_labels: Some(labels) }
+    }
+
+    /// Wanted labels.
+    pub fn labels(&self) -> &Labels {
+        static NONE: Labels = Labels::new();
+        self.match_labels.as_ref().unwrap_or(&NONE)
+    }
+
     /// True if `labels` has every wanted label.
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.match_labels.iter().all(|(k, v)| labels.get(k) == Some(v))
+        self.labels().iter().all(|(k, v)| labels.get(k) == Some(v))
     }
 }
 

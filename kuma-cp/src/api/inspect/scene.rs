@@ -10,7 +10,7 @@ use kuma_core::{
     },
     policies::policy::Policy,
     registry::{Kind, Role, WithPolicy},
-    resource::Resource,
+    resource::{Key, Resource},
     resources::Dataplane,
     state::MeshState,
 };
@@ -75,6 +75,15 @@ impl<'a> Scene<'a> {
         let Some(proxy) = &self.proxy else { return Vec::new() };
         policy_kinds().filter_map(|kind| kind.with_policy(OfKind { scene: self, proxy, kind })).collect()
     }
+
+    /// What a rule is about, with the labels of a Mesh, which planning has no use for.
+    fn shown(&self, target: &RuleTarget) -> RuleTarget {
+        let mesh = Kind::by_name(target.kind)
+            .filter(|kind| *kind == Kind::Mesh)
+            .and_then(|kind| self.state.get(&Key::new(kind, "", target.name.clone())));
+        let labels = mesh.map_or_else(|| target.labels.clone(), |mesh| mesh.meta.labels.clone());
+        RuleTarget { labels, ..target.clone() }
+    }
 }
 
 /// Facts of a proxy for matching alone.
@@ -120,7 +129,7 @@ impl WithPolicy for OfKind<'_> {
         let to = ToRules::<P::To>::build(&policies, &scene.facts.rule_context());
         let to = to.iter().map(|(kri, rule)| {
             let conf = ToConf {
-                target: rule.target.clone(),
+                target: scene.shown(&rule.target),
                 conf: json(&*rule.conf),
                 empty: *rule.conf == P::To::default(),
                 origins: rule.origins.clone(),
