@@ -41,7 +41,7 @@ pub use context::*;
 pub use exchange::RoutePattern;
 pub use memory::over_memory;
 pub use offline::OfflineInspect;
-use path::Endpoint;
+use path::{Endpoint, View};
 pub use problem::Problem;
 
 /// The API of one port. Requests carry the address of their sender as axum's `ConnectInfo`; without it nobody is
@@ -81,9 +81,15 @@ async fn dispatch(
             _ => Err(write::read_only(context)),
         },
         Endpoint::Hostnames(collection, mesh, name) => hostnames::hostnames(context, &asked, &collection, &mesh, &name),
-        Endpoint::ServiceProxies(mesh, name) => inspect::service_proxies(&asked, &mesh, &name),
-        Endpoint::PolicyProxies(key) => inspect::policy_proxies(&asked, &key),
-        Endpoint::PolicyAttachments(key) => inspect::policy_attachments(&asked, &key),
-        Endpoint::Proxy(mesh, name, view) => inspect::proxy(context, &asked, &mesh, &name, view).await,
+        Endpoint::ServiceProxies(mesh, name) => {
+            inspect::compute(move || inspect::service_proxies(&asked, &mesh, &name)).await
+        }
+        Endpoint::PolicyProxies(key) => inspect::compute(move || inspect::policy_proxies(&asked, &key)).await,
+        Endpoint::PolicyAttachments(key) => inspect::compute(move || inspect::policy_attachments(&asked, &key)).await,
+        Endpoint::Proxy(mesh, name, View::Admin(kind)) => inspect::admin(context, &asked, &mesh, &name, &kind).await,
+        Endpoint::Proxy(mesh, name, view) => {
+            let context = context.clone();
+            inspect::compute(move || inspect::proxy(&context, &asked, &mesh, &name, view)).await
+        }
     }
 }

@@ -24,9 +24,28 @@ use super::{
 };
 pub(super) use matching::{policy_attachments, policy_proxies, service_proxies};
 use scene::Scene;
+use tokio::sync::Semaphore;
 
-/// A view of one proxy.
-pub(super) async fn proxy(
+const NO_MESH: &str = "Failed to retrieve Mesh";
+
+/// Views that are computed at the same time, at most: they are planned like configurations, which matter more.
+static AT_ONCE: Semaphore = Semaphore::const_new(2);
+
+/// Computes an answer off the threads that serve connections.
+pub(super) async fn compute(
+    answer: impl FnOnce() -> Result<Response, Problem> + Send + 'static,
+) -> Result<Response, Problem> {
+    // It is never closed. The permit goes with the work, which does not end when the client goes away.
+    let permit = AT_ONCE.acquire().await;
+    let computed = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        answer()
+    });
+    computed.await.unwrap_or_else(|error| Err(Problem::internal("Internal Server Error", &error)))
+}
+
+/// A view of one proxy that comes from resources.
+pub(super) fn proxy(
     context: &ApiContext,
     asked: &Asked,
     mesh: &str,
@@ -37,17 +56,12 @@ pub(super) async fn proxy(
     let (no_mesh, no_proxy) = match view {
         View::Layout => ("Failed to build MeshContext", "Failed to retrieve Dataplane"),
         View::Matched => ("Could not build MeshContext", "Could not get MatchedPolicies"),
-        View::Admin(_) => ("Failed to retrieve Mesh", "Could not get dataplane resource"),
-        _ => ("Failed to retrieve Mesh", "Could not retrieve Dataplane"),
+        _ => (NO_MESH, "Could not retrieve Dataplane"),
     };
-    if let View::Admin(kind) = &view {
-        admin::allowed(context, asked, kind)?;
-    }
     if let View::Config = view {
         config::refuse_on_global(context)?;
     }
-    mesh_exists(&asked.state, mesh).map_err(|p| Problem { title: no_mesh.into(), ..p })?;
-    let dataplane: Resource<Dataplane> = asked.state.find(mesh, name).ok_or_else(|| Problem::not_found(no_proxy))?;
+    let dataplane = dataplane(asked, mesh, name, no_mesh, no_proxy)?;
     match view {
         View::Rules => Ok(print::ok(&rules::rules(&Scene::of(&asked.state, &dataplane)))),
         View::Config => config::config(context, asked, &dataplane),
@@ -70,8 +84,32 @@ pub(super) async fn proxy(
             let (outbound, route) = (kri(&outbound)?, kri(&route)?);
             Ok(print::ok(&confs::of_route(&Scene::of(&asked.state, &dataplane), &outbound, &route)))
         }
-        View::Admin(kind) => admin::admin(context, asked, &dataplane, &kind).await,
+        View::Admin(_) => Err(Problem::not_found(no_proxy)),
     }
+}
+
+/// What the Envoy of a proxy says of itself. Who may see it is asked before anything is told.
+pub(super) async fn admin(
+    context: &ApiContext,
+    asked: &Asked,
+    mesh: &str,
+    name: &str,
+    kind: &str,
+) -> Result<Response, Problem> {
+    admin::allowed(context, asked, kind)?;
+    let dataplane = dataplane(asked, mesh, name, NO_MESH, "Could not get dataplane resource")?;
+    admin::admin(context, asked, &dataplane, kind).await
+}
+
+fn dataplane(
+    asked: &Asked,
+    mesh: &str,
+    name: &str,
+    no_mesh: &str,
+    no_proxy: &str,
+) -> Result<Resource<Dataplane>, Problem> {
+    mesh_exists(&asked.state, mesh).map_err(|p| Problem { title: no_mesh.into(), ..p })?;
+    asked.state.find(mesh, name).ok_or_else(|| Problem::not_found(no_proxy))
 }
 
 fn kri(text: &str) -> Result<Kri, Problem> {

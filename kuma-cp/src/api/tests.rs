@@ -188,3 +188,78 @@ async fn a_configuration_makes_an_api() {
     let (status, body) = api.ask("POST", "/tokens/user", user).await;
     assert_eq!(status, 403, "{body}");
 }
+
+fn insight(name: &str) -> kuma_core::resource::AnyResource {
+    let spec = json!({"subscriptions": [{"id": "1", "connectTime": "2026-01-05T10:00:00Z"}], "metadata": {}});
+    let meta = kuma_core::meta::Meta::new("default", name, kuma_core::meta::Labels::new());
+    kuma_core::registry::Kind::DataplaneInsight.decode(meta, spec, None).unwrap()
+}
+
+#[tokio::test]
+async fn views_of_a_connected_proxy() {
+    let parts = over_memory(Site::zone("default"), [insight("web-1")]).await.unwrap();
+    let api = Api(router(parts.into(), Scheme::Http));
+    api.put("/meshes/default", json!({"type": "Mesh", "name": "default"})).await;
+    let path = "/meshes/default/dataplanes/web-1";
+    api.put(path, proxy("web-1")).await;
+    let (_, list) = api.get("/dataplanes/_overview").await;
+    assert_eq!(list["items"][0]["type"], "DataplaneOverview");
+    assert_eq!(list["items"][0]["dataplaneInsight"]["subscriptions"][0]["id"], "1");
+    assert_eq!(api.get("/global-insight").await.1["dataplanes"]["standard"]["online"], 1);
+    let timeout = json!({
+        "type": "MeshTimeout", "mesh": "default", "name": "trial", "labels": {"kuma.io/effect": "shadow"},
+        "spec": {"rules": [{"default": {"connectionTimeout": "33s"}}]},
+    });
+    assert_eq!(api.put("/meshes/default/meshtimeouts/trial", timeout).await.0, 201);
+    let (status, config) = api.get(&format!("{path}/_config?include=diff&shadow=true")).await;
+    assert_eq!(status, 200, "{config}");
+    let added: Vec<&Value> =
+        config["diff"].as_array().unwrap().iter().filter(|op| op["op"] == "add").map(|op| &op["value"]).collect();
+    assert_eq!(added, [&json!("33s")]);
+    assert!(config["xds"]["type.googleapis.com/envoy.config.listener.v3.Listener"].is_object());
+    assert_eq!(api.get(&format!("{path}/_config?include=diff")).await.1["diff"], json!([]));
+    for (view, status, title) in [
+        ("_config?include=x", 400, "Bad Request"),
+        ("_config?shadow=x", 400, "Bad Request"),
+        ("_outbounds/x/_policies", 400, "Bad Request"),
+        ("_inbounds/kri_dp_default___web-1_none/_policies", 500, "Failed building response"),
+        ("stats", 500, "Could not execute admin operation"),
+        ("nonsense", 404, "Could not execute admin operation"),
+    ] {
+        let (found, problem) = api.get(&format!("{path}/{view}")).await;
+        assert_eq!((found, &problem["title"]), (status, &json!(title)), "{view}");
+    }
+    let (status, problem) = api.get("/meshes/default/dataplanes/none/_layout").await;
+    assert_eq!((status, &problem["title"]), (404, &json!("Failed to retrieve Dataplane")));
+}
+
+#[tokio::test]
+async fn pages_of_other_origins() {
+    let api = Api::with(|context| context.settings.cors_origins = vec!["https://a.example".into()]).await;
+    let ask = async |method: &str, origin: &str, preflight: Option<&str>| {
+        let mut request = Request::builder().method(method).uri("/meshes/m").header("origin", origin);
+        if let Some(method) = preflight {
+            request = request.header("access-control-request-method", method);
+        }
+        let response = api.send(request.body(Body::empty()).unwrap()).await;
+        let header = |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+        (response.status().as_u16(), header("access-control-allow-origin"), header("access-control-allow-methods"))
+    };
+    let known = Some("https://A.example".to_owned());
+    assert_eq!(ask("GET", "https://A.example", None).await, (404, known.clone(), None));
+    assert_eq!(ask("GET", "https://b.example", None).await, (404, None, None));
+    let methods = Some("GET, PUT, DELETE".to_owned());
+    assert_eq!(ask("OPTIONS", "https://A.example", Some("PUT")).await, (200, known, methods));
+    assert_eq!(ask("OPTIONS", "https://A.example", Some("PATCH")).await, (200, None, None));
+    assert_eq!(ask("OPTIONS", "https://b.example", Some("PUT")).await, (405, None, None));
+}
+
+#[tokio::test]
+async fn writes_at_the_same_time_create_once() {
+    let api = Api::new().await;
+    let path = "/meshes/default/dataplanes/web-1";
+    let all = futures::future::join_all((0..20).map(|_| api.put(path, proxy("web-1")))).await;
+    let created = all.iter().filter(|(status, _)| *status == 201).count();
+    assert_eq!(created, 1, "{all:?}");
+    assert!(all.iter().all(|(status, _)| [200, 201, 409].contains(status)), "{all:?}");
+}
