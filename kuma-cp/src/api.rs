@@ -66,7 +66,7 @@ async fn dispatch(
         Endpoint::GlobalInsight => Ok(insight::global_insight(context, &asked)),
         Endpoint::GlobalInsights => Ok(insight::global_insights(context, &asked)),
         Endpoint::Kri(kri) => read::by_kri(context, &asked, &kri),
-        Endpoint::Token(kind) => token::token(context, kind, &asked),
+        Endpoint::Token(kind) => token::token(context, kind, &asked).await,
         Endpoint::List(kind, mesh) => read::list(context, &asked, kind, mesh.as_deref()),
         Endpoint::Item(key) => match *method {
             Method::PUT => write::put(context, &asked, &key).await,

@@ -44,9 +44,10 @@ pub async fn run(store: Arc<dyn Store>, state: StateHandle, bootstrap_admin: boo
             () = stop.cancelled() => return,
         }
         while let Some(missing) = next_missing(&state.current(), bootstrap_admin) {
-            match make(&store, &state, &missing).await {
-                Ok(()) => {}
-                Err(error) => {
+            match stop.run_until_cancelled(make(&store, &state, &missing)).await {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
                     tracing::warn!(%error, secret = ?missing, "a key could not be made, trying again at the next change");
                     break;
                 }

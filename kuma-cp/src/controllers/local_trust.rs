@@ -43,8 +43,10 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let outcome = tokio::select! {
-        outcome = leave(&folder, &certificate, tokens_wanted, &state) => outcome,
+        // At the end the state ends as well, which is no failure.
+        biased;
         () = stop.cancelled() => return,
+        outcome = leave(&folder, &certificate, tokens_wanted, &state) => outcome,
     };
     match outcome {
         Ok(()) => {
