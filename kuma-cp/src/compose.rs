@@ -49,6 +49,8 @@ use crate::{
 const INSIGHT_QUEUE: usize = 1024;
 /// How long after a start on a store that forgets nothing is withdrawn from proxies that reconnect.
 const GRACE: Duration = Duration::from_mins(1);
+/// How old a Dataplane is before a MeshService is made for it.
+const SETTLE: Duration = Duration::from_millis(500);
 /// Streams in their first full send, per core.
 const ADMITTED_PER_CORE: usize = 4;
 
@@ -179,6 +181,7 @@ fn derived_settings(config: &Config, zone: &Arc<str>) -> anyhow::Result<reconcil
         zone: zone.clone(),
         generate_services: !config.mesh_service.generation_interval.is_zero() && enabled("meshservices"),
         generate_workloads: !config.runtime.universal.workload.generation_interval.is_zero() && enabled("workloads"),
+        settle: config.mesh_service.generation_interval.to_std().min(SETTLE),
         grace_period: config.mesh_service.deletion_grace_period.to_std(),
         service_range: cidr
             .parse()

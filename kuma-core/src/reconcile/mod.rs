@@ -40,6 +40,9 @@ pub struct Settings {
     pub generate_services: bool,
     /// Workloads are made from `kuma.io/workload`.
     pub generate_workloads: bool,
+    /// How old a Dataplane is before a MeshService is made for it: whoever applies a MeshService of his own right after
+    /// a Dataplane creates it, and does not find one that he takes over.
+    pub settle: Duration,
     /// How long a generated MeshService stays when nobody serves it any more.
     pub grace_period: Duration,
     /// Where virtual addresses of MeshServices come from.

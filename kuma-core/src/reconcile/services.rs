@@ -18,17 +18,23 @@ use crate::{
 /// Marks the objects that are made here.
 const MANAGED_BY: &str = "meshservice-generator";
 
-/// Brings the generated services up to date; returns when the next one will have been unused for too long.
+/// Brings the generated services up to date; returns when the next one is to be made, or will have been unused for too
+/// long.
 pub(super) fn generate(work: &mut Work, settings: &Settings, now: Timestamp) -> Option<Timestamp> {
     let mut wanted: BTreeMap<Key, Vec<Vec<MeshServicePort>>> = BTreeMap::new();
+    let mut since: BTreeMap<Key, Timestamp> = BTreeMap::new();
     for (key, dataplane) in work.by_age() {
         let Some(workload) = workload(dataplane) else { continue };
         let ports = ports(dataplane);
         if ports.is_empty() || !work.meshes.contains(&key.mesh) {
             continue;
         }
-        wanted.entry(Key::new(Kind::MeshService, key.mesh.clone(), workload)).or_default().push(ports);
+        let service = Key::new(Kind::MeshService, key.mesh.clone(), workload);
+        since.entry(service.clone()).or_insert(dataplane.meta.created);
+        wanted.entry(service).or_default().push(ports);
     }
+    let mut due: Option<Timestamp> = None;
+    let settle = SignedDuration::try_from(settings.settle).unwrap_or(SignedDuration::MAX);
     for (key, candidates) in &wanted {
         match work.services.get_mut(key) {
             // Somebody wrote a service of this name: it stays as it is.
@@ -46,13 +52,16 @@ pub(super) fn generate(work: &mut Work, settings: &Settings, now: Timestamp) -> 
                 }
             }
             None => {
-                let Some(first) = candidates.first() else { continue };
+                let (Some(first), Some(since)) = (candidates.first(), since.get(key)) else { continue };
+                if now.duration_since(*since) < settle {
+                    note(&mut due, *since, settle);
+                    continue;
+                }
                 work.services.insert(key.clone(), new_service(key, first, settings));
             }
         }
     }
     let used: BTreeSet<&Key> = wanted.keys().collect();
-    let mut due: Option<Timestamp> = None;
     let grace = SignedDuration::try_from(settings.grace_period).unwrap_or(SignedDuration::MAX);
     work.services.retain(|key, service| {
         if used.contains(key) || !generated(&service.meta) {

@@ -1,3 +1,5 @@
+use jiff::SignedDuration;
+
 use super::*;
 use crate::{
     meta::{Labels, label},
@@ -11,6 +13,7 @@ fn settings() -> Settings {
         zone: "east".into(),
         generate_services: true,
         generate_workloads: true,
+        settle: Duration::from_millis(500),
         grace_period: Duration::from_hours(1),
         service_range: "241.0.0.0/8".parse().expect("a network"),
     }
@@ -49,6 +52,21 @@ fn apply(state: &MeshState, outcome: &Outcome) -> MeshState {
 
 fn service(state: &MeshState) -> Option<Resource<MeshService>> {
     state.find("m", "api")
+}
+
+#[test]
+fn a_service_is_made_when_its_oldest_dataplane_has_settled() {
+    let mut dataplane = dataplane("a-1", 80);
+    dataplane.meta.created = at(0);
+    let state = MeshState::of([mesh(), dataplane]);
+    let mut vips = Vips::new(settings().service_range);
+    let half = SignedDuration::from_millis(499);
+    let early = reconcile(&state, &settings(), at(0) + half, &mut vips);
+    assert!(service(&apply(&state, &early)).is_none());
+    let due = early.due.expect("time asks for more");
+    assert_eq!(due, at(0) + SignedDuration::from_millis(500));
+    let outcome = reconcile(&state, &settings(), due, &mut vips);
+    assert!(service(&apply(&state, &outcome)).is_some());
 }
 
 #[test]
