@@ -52,23 +52,32 @@ impl MemoryStore {
 impl Inner {
     /// Refuses a batch that cannot be written as a whole, looking at what earlier writes of it will have done.
     fn check(&self, batch: &[Write]) -> Result<(), StoreError> {
-        let mut planned: BTreeMap<Key, bool> = BTreeMap::new();
+        let mut plan = Plan { inner: self, touched: BTreeMap::new() };
         for write in batch {
             let key = write.key();
-            let exists = planned.get(&key).copied().unwrap_or_else(|| self.objects.contains_key(&key));
-            let stored = if planned.contains_key(&key) { None } else { self.objects.get(&key) };
             match write {
-                Write::Create { .. } if exists => return Err(StoreError::AlreadyExists(key)),
-                Write::Create { .. } => {}
-                Write::Update { .. } | Write::Delete { .. } if !exists => return Err(StoreError::NotFound(key)),
-                Write::Update { expected, .. } | Write::Delete { expected: Some(expected), .. } => {
-                    if stored.is_none_or(|e| e.resource.meta.version != *expected) {
-                        return Err(StoreError::Conflict(key));
+                Write::Create { .. } if plan.exists(&key) => return Err(StoreError::AlreadyExists(key)),
+                Write::Create { owner, .. } => {
+                    if let Some(missing) = owner.as_ref().filter(|owner| !plan.exists(owner)) {
+                        return Err(StoreError::NotFound(missing.clone()));
                     }
+                    plan.touched.insert(key, Fate::Written { owner: owner.clone() });
                 }
-                Write::Delete { expected: None, .. } => {}
+                Write::Update { .. } | Write::Delete { .. } if !plan.exists(&key) => {
+                    return Err(StoreError::NotFound(key));
+                }
+                Write::Update { expected, .. } => {
+                    plan.expect(&key, *expected)?;
+                    let owner = self.objects.get(&key).and_then(|entry| entry.owner.clone());
+                    plan.touched.insert(key, Fate::Written { owner });
+                }
+                Write::Delete { expected, .. } => {
+                    if let Some(expected) = expected {
+                        plan.expect(&key, *expected)?;
+                    }
+                    plan.remove(key);
+                }
             }
-            planned.insert(key, !matches!(write, Write::Delete { .. }));
         }
         Ok(())
     }
@@ -97,6 +106,45 @@ impl Inner {
         // A watcher that is full is dropped: it drains what it has, finds the watch closed and opens a new one. Keeping
         // it would leave it without the last commits until somebody writes again.
         self.watchers.retain(|watcher| watcher.try_send(event.clone()).is_ok());
+    }
+}
+
+/// What is there after some writes of a batch.
+struct Plan<'a> {
+    inner: &'a Inner,
+    touched: BTreeMap<Key, Fate>,
+}
+
+/// What a batch does to an object.
+#[derive(PartialEq)]
+enum Fate {
+    Written { owner: Option<Key> },
+    Deleted,
+}
+
+impl Plan<'_> {
+    fn exists(&self, key: &Key) -> bool {
+        self.touched.get(key).map_or_else(|| self.inner.objects.contains_key(key), |fate| *fate != Fate::Deleted)
+    }
+
+    /// Nobody has read the version that a batch is only about to write.
+    fn expect(&self, key: &Key, expected: Version) -> Result<(), StoreError> {
+        let stored = self.inner.objects.get(key).filter(|_| !self.touched.contains_key(key));
+        match stored {
+            Some(entry) if entry.resource.meta.version == expected => Ok(()),
+            _ => Err(StoreError::Conflict(key.clone())),
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        let stored = self.inner.owned.get(&key).into_iter().flatten().filter(|k| !self.touched.contains_key(*k));
+        let ours = Fate::Written { owner: Some(key.clone()) };
+        let written = self.touched.iter().filter(|(_, fate)| **fate == ours).map(|(k, _)| k);
+        let owned: Vec<Key> = stored.chain(written).cloned().collect();
+        self.touched.insert(key, Fate::Deleted);
+        for key in owned {
+            self.remove(key);
+        }
     }
 }
 
@@ -161,4 +209,18 @@ impl Store for MemoryStore {
         inner.watchers.push(events);
         Ok(receiver)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::store_contract!(tokio::test, {
+        let clock = std::sync::atomic::AtomicI64::new(1);
+        let tick = move || {
+            let seconds = clock.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Timestamp::from_second(seconds).unwrap()
+        };
+        Arc::new(MemoryStore::new(tick))
+    });
 }

@@ -3,6 +3,8 @@
 //! Writes go in atomic batches with optimistic versions; readers follow a watch that starts with the full state and
 //! then delivers each committed batch once, in order.
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod memory;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use crate::{
 /// One write of a batch. The store sets times and version.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// Must not exist yet. `owner`: deleted together with that object.
+    /// Must not exist yet. `owner`: deleted together with that object, which must exist.
     Create {
         /// What to store; times and version are ignored.
         resource: AnyResource,
@@ -56,7 +58,7 @@ impl Write {
 /// Why a batch was not written; nothing of it was.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// Update or delete of an object that is not there.
+    /// Update or delete of an object that is not there, or creation for an owner that is not there (then its key).
     #[error("resource not found: type={:?} name={:?} mesh={:?}", .0.kind.name(), .0.name, .0.mesh)]
     NotFound(Key),
     /// Create of an object that is there.
