@@ -115,12 +115,8 @@ pub fn check(site: &Site, kind: Kind, mesh: &str, labels: &Labels, out: &mut Vio
 pub fn check_origin(site: &Site, kind: Kind, labels: &Labels, out: &mut Violations) {
     let at = Path::root("labels").key(label::ORIGIN);
     let origin = labels.get(label::ORIGIN).map(String::as_str);
-    match origin {
-        Some("global" | "zone") | None => {}
-        Some(other) => {
-            out.add(&at, format!("unknown resource origin {other:?}"));
-            return;
-        }
+    if let Some(other) = origin.filter(|o| !matches!(*o, "global" | "zone")) {
+        out.add(&at, format!("unknown resource origin {other:?}"));
     }
     if site.any_origin {
         return;
