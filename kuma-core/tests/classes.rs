@@ -162,7 +162,7 @@ proptest! {
                 let name = reference.destination.to_string();
                 let unit = outbound(&inputs);
                 prop_assert_eq!(unit.as_ref(), plan.outbounds.get(&*name).map(AsRef::as_ref), "{} of d{}", name, number);
-                let clusters: Vec<_> = unit.iter().flat_map(|u| u.clusters()).map(|c| plan.clusters.get(&c)).collect();
+                let clusters: Vec<_> = unit.iter().flat_map(kuma_core::ir::Outbound::clusters).map(|c| plan.clusters.get(&c)).collect();
                 prop_assert!(clusters.iter().all(Option::is_some), "{name} of d{number} names a cluster that is not there");
                 // The unit with its clusters, printed: what was made for another member of the class.
                 let printed = json!([unit, clusters]);

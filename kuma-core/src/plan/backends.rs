@@ -189,3 +189,63 @@ pub fn tcp_backends(rule: &ToRule<TcpRule>, destinations: &Destinations) -> TcpB
         splits: backends(references, meta, destinations, |_| true).splits,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        meta::Labels,
+        plan::fixture::{destinations, service},
+    };
+
+    fn resolved(reference: Value, namespace: &str) -> Option<String> {
+        let shop = [(label::NAMESPACE, "shop"), ("tier", "front")];
+        let all = destinations([service("new", 9, &[("tier", "front")]), service("old", 1, &shop)]);
+        let labels = Labels::from([(label::NAMESPACE.to_owned(), namespace.to_owned())]);
+        let policy = Meta::new("default", "p", labels);
+        let reference: BackendRef = serde_json::from_value(reference).unwrap();
+        resolve_backend(&reference, &policy, &all).map(|b| b.cluster.to_string())
+    }
+
+    #[test]
+    fn the_oldest_is_meant_and_the_section_is_as_referred() {
+        let reference = |more: Value| {
+            let mut out = json!({"kind": "MeshService", "labels": {"tier": "front"}});
+            out.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            resolved(out, "")
+        };
+        let old = |section: &str| Some(format!("kri_msvc_default_default_shop_old_{section}"));
+        assert_eq!(reference(json!({})), old("http"));
+        assert_eq!(reference(json!({"port": 80})), old("80"));
+        assert_eq!(reference(json!({"port": 80, "sectionName": "http"})), old("http"));
+        assert_eq!(reference(json!({"port": 81})), None);
+        assert_eq!(reference(json!({"kind": "MeshExternalService"})), None);
+    }
+
+    #[test]
+    fn a_name_is_looked_for_in_the_namespace_of_the_policy() {
+        let by_name = |name: &str, namespace: &str| {
+            resolved(json!({"kind": "MeshService", "labels": {"kuma.io/display-name": name}}), namespace)
+        };
+        assert!(by_name("old", "shop").is_some());
+        assert!(by_name("new", "shop").is_none());
+        assert!(by_name("old", "").is_some());
+        // Labels without a name are not narrowed.
+        assert!(resolved(json!({"kind": "MeshService", "labels": {"tier": "front"}}), "elsewhere").is_some());
+    }
+
+    #[test]
+    fn shares_have_the_smallest_exact_denominator() {
+        let share = |part, whole| {
+            let fraction = exact_fraction(part, whole);
+            (fraction.numerator, fraction.denominator)
+        };
+        assert_eq!(share(1, 4), (25, Denominator::Hundred));
+        assert_eq!(share(1, 8), (1250, Denominator::TenThousand));
+        assert_eq!(share(2, 3), (666_667, Denominator::Million));
+        assert_eq!(share(7, 7), (100, Denominator::Hundred));
+        assert_eq!(share(0, 0), (0, Denominator::Hundred));
+    }
+}

@@ -120,3 +120,85 @@ pub fn endpoints<'a>(
     });
     Endpoints { localities: localities.collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{plan::fixture::stored, resources::Dataplane};
+
+    fn dataplanes() -> Vec<Arc<DataplaneFacts>> {
+        let facts = |name: &str, app: &str, address: &str, zone: &str, inbound: Value| {
+            let document = json!({"name": name, "labels": {"app": app},
+                "networking": {"address": address, "inbound": inbound}});
+            let dataplane = stored::<Dataplane>(document, &[(label::ZONE, zone)]);
+            Arc::new(DataplaneFacts::of(&dataplane, &crate::plan::Names::default()).unwrap())
+        };
+        let http = json!({"port": 8080, "name": "http", "protocol": "http"});
+        let with = |more: Value| {
+            let mut inbound = http.clone();
+            inbound.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!([inbound])
+        };
+        vec![
+            facts("a", "api", "10.0.0.9", "east", json!([http, {"port": 9000}])),
+            facts("b", "api", "10.0.0.10", "east", with(json!({"address": "10.0.1.1"}))),
+            facts("c", "api", "10.0.0.3", "", with(json!({}))),
+            facts("d", "api", "10.0.0.4", "east", with(json!({"state": "NotReady"}))),
+            facts("e", "api", "10.0.0.5", "east", with(json!({"health": {"ready": false}}))),
+            facts("f", "api", "10.0.0.6", "east", with(json!({"port": 49151}))),
+            facts("g", "web", "10.0.0.7", "east", with(json!({"port": 8081}))),
+        ]
+    }
+
+    fn serving(selector: Value, target: Value) -> Vec<(String, Vec<String>)> {
+        let mut port = json!({"name": "p", "port": 80});
+        if !target.is_null() {
+            port["targetPort"] = target;
+        }
+        let service = stored::<MeshService>(json!({"name": "s", "spec": {"selector": selector, "ports": [port]}}), &[]);
+        let serving = Serving::of(&service);
+        let found = endpoints(&serving, serving.port("p").unwrap(), &dataplanes());
+        let of = |l: &Locality| {
+            let zone = l.zone.as_deref().unwrap_or("-").to_owned();
+            (zone, l.endpoints.iter().map(|e| format!("{}:{}", e.address, e.port)).collect())
+        };
+        found.localities.iter().map(of).collect()
+    }
+
+    fn listed(list: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
+        list.iter().map(|(z, e)| ((*z).to_owned(), e.iter().map(|e| (*e).to_owned()).collect())).collect()
+    }
+
+    fn api() -> Value {
+        json!({"dataplaneLabels": {"matchLabels": {"app": "api"}}})
+    }
+
+    #[test]
+    fn ready_inbounds_serve_by_number_and_by_name() {
+        let wanted = listed(&[("-", &["10.0.0.3:8080"]), ("east", &["10.0.0.9:8080", "10.0.1.1:8080"])]);
+        assert_eq!(serving(api(), json!(8080)), wanted);
+        assert_eq!(serving(api(), json!("http")), wanted);
+        // An inbound without a name is known by its number.
+        assert_eq!(serving(api(), json!("9000")), listed(&[("east", &["10.0.0.9:9000"])]));
+    }
+
+    #[test]
+    fn selectors_name_everybody_one_or_nobody() {
+        let all = json!({"dataplaneLabels": {"matchLabels": {}}});
+        assert_eq!(serving(all, json!(8081)), listed(&[("east", &["10.0.0.7:8081"])]));
+        let one = json!({"dataplaneRef": {"name": "c"}});
+        assert_eq!(serving(one, json!(8080)), listed(&[("-", &["10.0.0.3:8080"])]));
+        assert_eq!(serving(json!({}), json!(8080)), listed(&[]));
+    }
+
+    #[test]
+    fn ports_are_found_by_name_before_number() {
+        let ports = json!([{"name": "81", "port": 80}, {"name": "b", "port": 81}]);
+        let serving = Serving::of(&stored::<MeshService>(json!({"name": "s", "spec": {"ports": ports}}), &[]));
+        assert_eq!(serving.port("81").map(|p| p.number), Some(80));
+        assert_eq!(serving.port("80").map(|p| p.number), Some(80));
+        assert_eq!(serving.port("c"), None);
+    }
+}

@@ -79,3 +79,77 @@ fn merge_items(items: Vec<Value>, list: KeyedList) -> Vec<Value> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn objects_merge_lists_are_replaced_and_appended_ones_join() {
+        let merged = merge(
+            vec![
+                json!({"a": {"x": 1, "y": [1, 2]}, "appendMatch": [1], "kept": true}),
+                json!({"a": {"y": [3], "z": {"appendProfiles": ["p"]}}, "appendMatch": [2]}),
+                json!({"a": {"y": [], "z": {"appendProfiles": ["q"]}}}),
+            ],
+            None,
+        );
+        let wanted = json!({
+            "a": {"x": 1, "y": [], "z": {"appendProfiles": ["p", "q"]}}, "appendMatch": [1, 2], "kept": true,
+        });
+        assert_eq!(merged, wanted);
+    }
+
+    #[test]
+    fn items_of_one_key_merge_and_the_first_of_a_list_stays_first() {
+        let keyed = KeyedList { list: "rules", key: "matches", value: "default" };
+        let rule = |key: &str, value: Value| json!({"matches": key, "default": value});
+        let merged = merge(
+            vec![
+                json!({"rules": [rule("a", json!({"x": 1, "y": 1})), rule("b", json!({"x": 1}))]}),
+                json!({"rules": [rule("c", json!({})), rule("a", json!({"x": 2})), rule("a", json!({"x": 3}))]}),
+            ],
+            Some(keyed),
+        );
+        // Higher policies come first, each in its own order; of one list the earlier item wins.
+        let wanted = json!([rule("c", json!({})), rule("a", json!({"x": 2, "y": 1})), rule("b", json!({"x": 1}))]);
+        assert_eq!(merged["rules"], wanted);
+    }
+
+    /// Values of one form, as confs are: objects stay objects.
+    fn conf() -> impl Strategy<Value = Value> {
+        let number = || proptest::option::of(0..4_u8);
+        (number(), number(), number(), proptest::option::of(proptest::collection::vec(0..3_u8, 0..3))).prop_map(
+            |(a, b, c, list)| {
+                let mut out = json!({});
+                for (path, value) in [(&["a"][..], a), (&["o", "b"], b), (&["o", "p", "c"], c)] {
+                    if let Some(value) = value {
+                        let mut at = &mut out;
+                        for key in path {
+                            at = &mut at[*key];
+                        }
+                        *at = json!(value);
+                    }
+                }
+                if let Some(list) = list {
+                    out["appendMatch"] = json!(list);
+                    out["list"] = json!(list);
+                }
+                out
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_associative_and_nothing_changes_nothing(a in conf(), b in conf(), c in conf()) {
+            let two = |x: &Value, y: &Value| merge(vec![x.clone(), y.clone()], None);
+            prop_assert_eq!(two(&two(&a, &b), &c), two(&a, &two(&b, &c)));
+            prop_assert_eq!(two(&a, &json!({})), a.clone());
+            prop_assert_eq!(two(&json!({}), &a), a);
+        }
+    }
+}

@@ -9,6 +9,8 @@ mod cluster;
 mod destination;
 mod endpoints;
 mod facts;
+#[cfg(test)]
+mod fixture;
 mod inbound;
 pub mod merge;
 mod mesh;

@@ -139,3 +139,109 @@ fn by_name(kind: DestinationKind, reference: &ReachableRef, dataplane: &Dataplan
     }
     labels
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        plan::{
+            Features, NodeFacts,
+            fixture::{dataplane, mesh, stored},
+        },
+        resources::MeshService,
+    };
+
+    fn service(name: &str, number: u8, extra: &[(&str, &str)]) -> crate::resource::AnyResource {
+        let document = json!({
+            "name": name,
+            "spec": {"ports": [{"name": "http", "port": 80}, {"port": 81}]},
+            "status": {"vips": [{"ip": format!("241.0.0.{number}")}]},
+        });
+        stored::<MeshService>(document, extra).erase()
+    }
+
+    fn reached(networking: Value, extra: &[(&str, &str)], features: Features) -> Vec<String> {
+        let shop = [(label::NAMESPACE, "shop"), ("team", "a")];
+        let facts = mesh([service("a", 1, &[]), service("b", 2, &shop), service("c", 3, &[("team", "a")])]);
+        let proxy = ProxyFacts::new(
+            Arc::new(dataplane(json!({}), networking, extra)),
+            &NodeFacts { features, ..NodeFacts::default() },
+        );
+        let of = |o: &OutboundRef| format!("{}_{} {}", o.destination.name, o.destination.section, o.listen.address);
+        reach(&proxy, &facts.destinations).iter().map(of).collect()
+    }
+
+    fn redirected(reachable: Value) -> Value {
+        let mut proxying = json!({"redirectPortInbound": 15006, "redirectPortOutbound": 15001});
+        if !reachable.is_null() {
+            proxying["reachableBackends"] = json!({"refs": reachable});
+        }
+        json!({"transparentProxying": proxying, "inbound": [{"port": 1, "protocol": "tcp"}]})
+    }
+
+    const ALL: [&str; 6] = [
+        "a_81 241.0.0.1",
+        "a_http 241.0.0.1",
+        "c_81 241.0.0.3",
+        "c_http 241.0.0.3",
+        "b_81 241.0.0.2",
+        "b_http 241.0.0.2",
+    ];
+
+    #[test]
+    fn declared_outbounds_are_named_as_they_refer() {
+        let outbound = |port: u16, reference: Value| json!({"port": port, "backendRef": reference});
+        let networking = json!({"outbound": [
+            outbound(10, json!({"kind": "MeshService", "name": "a", "port": 80})),
+            outbound(12, json!({"kind": "MeshService", "name": "nobody", "port": 80})),
+            outbound(13, json!({"kind": "MeshService", "name": "a", "port": 99})),
+            outbound(14, json!({"kind": "MeshService", "labels": {"team": "a"}, "port": 81})),
+        ]});
+        // Of equally old services the first by name is meant.
+        assert_eq!(reached(networking, &[], Features::default()), ["a_80 127.0.0.1", "b_81 127.0.0.1"]);
+    }
+
+    #[test]
+    fn redirection_reaches_every_address_but_the_own() {
+        assert_eq!(reached(redirected(Value::Null), &[], Features::default()), ALL);
+        let mut own = redirected(Value::Null);
+        own["inbound"] = json!([{"address": "241.0.0.1", "port": 80, "protocol": "tcp"}]);
+        assert_eq!(reached(own, &[], Features::default()).len(), ALL.len() - 1);
+        let bound = Features { bind_outbounds: true, ..Features::default() };
+        assert_eq!(reached(json!({"inbound": [{"port": 1}]}), &[], bound), ALL, "by announcement");
+    }
+
+    #[test]
+    fn references_limit_what_is_reached() {
+        let limited = |refs: Value, extra: &[(&str, &str)]| reached(redirected(refs), extra, Features::default());
+        let one = |name: &str| json!({"kind": "MeshService", "name": name});
+        assert!(limited(json!([]), &[]).is_empty());
+        assert_eq!(limited(json!([one("a")]), &[]), ALL[..2]);
+        assert_eq!(limited(json!([{"kind": "MeshService", "name": "a", "port": 80}]), &[]), ALL[1..2]);
+        assert_eq!(
+            limited(json!([{"kind": "MeshService", "name": "a", "port": 7}]), &[]),
+            ALL[..2],
+            "no such port: all"
+        );
+        assert_eq!(
+            limited(json!([{"kind": "MeshService", "labels": {"team": "a"}, "port": 81}]), &[]),
+            [ALL[2], ALL[4]]
+        );
+        // A name means the proxy's namespace, unless another is given.
+        let shop = [(label::NAMESPACE, "shop")];
+        assert_eq!(limited(json!([one("b"), one("a")]), &shop), ALL[4..]);
+        let given = json!([{"kind": "MeshService", "name": "b", "namespace": "shop"}]);
+        assert_eq!(limited(given, &[]), ALL[4..]);
+    }
+
+    #[test]
+    fn declared_outbounds_limit_before_references_do() {
+        let mut networking = redirected(json!([{"kind": "MeshService", "name": "a"}]));
+        networking["outbound"] = json!([{"port": 10, "backendRef": {"kind": "MeshService", "name": "c", "port": 80}}]);
+        assert_eq!(reached(networking.clone(), &[], Features::default()), ALL[3..4]);
+        networking["outbound"][0]["backendRef"]["name"] = json!("nobody");
+        assert_eq!(reached(networking, &[], Features::default()), ALL[..2]);
+    }
+}

@@ -216,3 +216,156 @@ impl<P: Policy> MatchedPolicies<P> {
 pub fn whole_order(head: &PolicyHead) -> impl Ord + '_ {
     (precedence(head), Reverse(head.meta.display_name()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        plan::fixture::{dataplane, matched, policy},
+        policies::{MeshRetry, MeshTimeout},
+    };
+
+    fn timeout(name: &str, target: Value, extra: &[(&str, &str)]) -> Arc<PolicyView<MeshTimeout>> {
+        let spec =
+            json!({"targetRef": target, "to": [{"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": "1s"}}]});
+        policy(name, spec, extra)
+    }
+
+    fn on_inbound(name: &str, target: Value) -> Arc<PolicyView<MeshTimeout>> {
+        policy(name, json!({"targetRef": target, "rules": [{"default": {"idleTimeout": "1s"}}]}), &[])
+    }
+
+    fn web() -> DataplaneFacts {
+        let inbound = json!([{"port": 8080, "name": "http", "protocol": "http"}, {"port": 9000, "protocol": "tcp"}]);
+        dataplane(json!({"app": "web"}), json!({"inbound": inbound}), &[])
+    }
+
+    #[test]
+    fn narrower_targets_then_zones_then_roles_then_smaller_names_win() {
+        let labels = json!({"kind": "Dataplane", "labels": {"app": "web"}});
+        let policies = [
+            on_inbound("section", json!({"kind": "Dataplane", "labels": {"app": "web"}, "sectionName": "http"})),
+            timeout("b-labels", labels.clone(), &[]),
+            timeout("a-every-dataplane", json!({"kind": "Dataplane"}), &[]),
+            timeout(
+                "consumer",
+                json!({"kind": "Mesh"}),
+                &[(label::POLICY_ROLE, "consumer"), (label::NAMESPACE, "shop")],
+            ),
+            timeout("producer", json!({"kind": "Mesh"}), &[(label::POLICY_ROLE, "producer")]),
+            timeout("zone", Value::Null, &[]),
+            timeout("somewhere", Value::Null, &[(label::ORIGIN, "")]),
+            timeout("global", labels, &[(label::ORIGIN, "global")]),
+            timeout("global-a", Value::Null, &[(label::ORIGIN, "global")]),
+            timeout("global-b", Value::Null, &[(label::ORIGIN, "global")]),
+        ];
+        let proxy = dataplane(
+            json!({"app": "web"}),
+            json!({"inbound": [{"port": 8080, "name": "http", "protocol": "http"}]}),
+            &[(label::NAMESPACE, "shop")],
+        );
+        let wanted = [
+            "global-b",
+            "global-a",
+            "somewhere",
+            "zone",
+            "producer",
+            "consumer", // of the mesh
+            "global",
+            "b-labels",
+            "a-every-dataplane", // of Dataplanes, with and without labels alike
+            "section",
+        ];
+        assert_eq!(matched(&policies, &proxy), wanted);
+        let reversed: Vec<_> = policies.iter().rev().cloned().collect();
+        assert_eq!(matched(&reversed, &proxy), wanted);
+    }
+
+    #[test]
+    fn a_zone_keeps_its_policies_to_itself_unless_they_are_a_producers() {
+        let elsewhere = [(label::ZONE, "east")];
+        let policies = [
+            timeout("east", Value::Null, &elsewhere),
+            timeout("produced", Value::Null, &[elsewhere[0], (label::POLICY_ROLE, "producer")]),
+            timeout("from-global", Value::Null, &[elsewhere[0], (label::ORIGIN, "global")]),
+            timeout("without-zone", Value::Null, &[(label::ZONE, "")]),
+        ];
+        assert_eq!(matched(&policies, &web()), ["from-global", "without-zone", "produced"]);
+        // A proxy that nobody calls local is not kept apart.
+        let inbound = json!({"inbound": [{"port": 1, "protocol": "tcp"}]});
+        for origin in ["", "global"] {
+            let proxy = dataplane(json!({}), inbound.clone(), &[(label::ORIGIN, origin)]);
+            assert_eq!(matched(&policies, &proxy).len(), 4, "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn owners_speak_for_their_namespace() {
+        let of = |name, role, namespace| {
+            timeout(name, Value::Null, &[(label::POLICY_ROLE, role), (label::NAMESPACE, namespace)])
+        };
+        let policies = [
+            of("system", "system", "kuma-system"),
+            of("consumer", "consumer", "shop"),
+            of("owner", "workload-owner", "shop"),
+            of("nowhere", "consumer", ""),
+        ];
+        let inbound = json!({"inbound": [{"port": 1, "protocol": "tcp"}]});
+        let at = |namespace| dataplane(json!({}), inbound.clone(), &[(label::NAMESPACE, namespace)]);
+        assert_eq!(matched(&policies, &at("shop")), ["system", "consumer", "owner"]);
+        assert_eq!(matched(&policies, &at("")), ["system"]);
+    }
+
+    #[test]
+    fn labels_are_all_to_be_there_and_the_name_counts_as_one() {
+        let select = |labels: Value| timeout("p", json!({"kind": "Dataplane", "labels": labels}), &[]);
+        let chosen = |labels: Value| !matched(&[select(labels)], &web()).is_empty();
+        assert!(chosen(json!({})));
+        assert!(chosen(json!({"app": "web", "kuma.io/display-name": "dp"})));
+        assert!(chosen(json!({"app": "web", "absent": ""})));
+        assert!(!chosen(json!({"app": "web", "team": "a"})));
+        let unnamed = dataplane(json!({}), json!({"gateway": {}}), &[(label::DISPLAY_NAME, "")]);
+        assert_eq!(matched(&[select(json!({"kuma.io/display-name": "dp"}))], &unnamed), ["p"]);
+    }
+
+    #[test]
+    fn a_section_selects_one_inbound_and_the_gateway_whatever_it_says() {
+        let at = |section: &str, proxy: &DataplaneFacts| {
+            let policy = on_inbound("p", json!({"kind": "Dataplane", "sectionName": section}));
+            let found = selects(&policy.head, proxy, &[]).unwrap();
+            found.map(|f| (f.inbounds.iter().map(|i| i.port).collect::<Vec<_>>(), f.gateway))
+        };
+        assert_eq!(at("http", &web()), Some((vec![8080], false)));
+        assert_eq!(at("9000", &web()), Some((vec![9000], false)));
+        assert_eq!(at("8080", &web()), None, "a port with a name is not known by its number");
+        let gateway = dataplane(json!({}), json!({"gateway": {"type": "DELEGATED"}}), &[]);
+        assert_eq!(at("http", &gateway), Some((vec![], true)));
+    }
+
+    #[test]
+    fn a_proxy_without_any_part_is_selected_by_nothing() {
+        let bare = dataplane(json!({}), json!({}), &[]);
+        assert!(matched(&[timeout("p", Value::Null, &[])], &bare).is_empty());
+    }
+
+    #[test]
+    fn shadows_take_part_on_request_and_what_selects_nothing_is_reported() {
+        let shadow = timeout("s", Value::Null, &[(label::EFFECT, "shadow")]);
+        assert!(matched(std::slice::from_ref(&shadow), &web()).is_empty());
+        assert_eq!(MatchedPolicies::find(&[shadow], &web(), &[], true).policies.len(), 1);
+
+        let mut old = (*policy::<MeshRetry>("old", json!({"to": []}), &[])).clone();
+        let mut head = (*old.head).clone();
+        head.top.kind = TargetKind::of("MeshSubset");
+        old.head = Arc::new(head);
+        let found = MatchedPolicies::find(&[Arc::new(old)], &web(), &[], false);
+        assert_eq!(
+            found.warnings,
+            [
+                r#"unable to resolve TargetRef on policy: mesh:default name:old error:"unsupported targetRef kind 'MeshSubset'""#
+            ]
+        );
+    }
+}

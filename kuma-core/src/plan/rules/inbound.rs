@@ -97,3 +97,65 @@ fn specificity(condition: Option<&Match>) -> u8 {
         None => sni,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        plan::fixture::policy,
+        policies::{MeshTimeout, Timeouts},
+    };
+
+    fn timeouts(name: &str, rules: Value) -> Arc<PolicyView<MeshTimeout>> {
+        policy(name, json!({"rules": rules}), &[])
+    }
+
+    fn rule(matches: Value, request: &str) -> Value {
+        json!({"matches": matches, "default": {"http": {"requestTimeout": request}}})
+    }
+
+    fn id(kind: &str) -> Value {
+        json!({"type": kind, "value": "spiffe://default/web"})
+    }
+
+    #[test]
+    fn narrow_conditions_come_first_and_each_match_is_a_rule() {
+        let sni = json!({"type": "Exact", "value": "api.example"});
+        let rules: InboundRules<Timeouts> = InboundRules::build(&[timeouts(
+            "t",
+            json!([
+                {"default": {"http": {"requestTimeout": "1s"}}},
+                rule(json!([{"sni": sni}]), "2s"),
+                rule(json!([{"spiffeID": id("Prefix")}, {"spiffeID": id("Exact")}]), "3s"),
+                rule(json!([{"spiffeID": id("Prefix"), "sni": sni}]), "4s"),
+                rule(json!([{"spiffeID": id("Exact"), "sni": sni}]), "5s"),
+            ]),
+        )]);
+        assert_eq!(rules.rules.iter().map(|r| r.origin.index).collect::<Vec<_>>(), [4, 2, 3, 2, 1, 0]);
+        assert!(rules.rules[1].condition.as_ref().is_some_and(|c| c.spiffe_id.as_ref().unwrap().kind == "Exact"));
+        assert!(rules.rules[5].condition.is_none());
+    }
+
+    #[test]
+    fn what_has_no_condition_merges_and_the_smaller_name_wins() {
+        let of = |name, conf: Value| timeouts(name, json!([{"default": conf}]));
+        let rules: InboundRules<Timeouts> = InboundRules::build(&[
+            of("a", json!({"idleTimeout": "1s"})),
+            of("b", json!({"idleTimeout": "2s", "connectionTimeout": "2s"})),
+        ]);
+        let all = serde_json::to_value(&**rules.catch_all().unwrap()).unwrap();
+        assert_eq!(all, json!({"idleTimeout": "1s", "connectionTimeout": "2s"}));
+        assert_eq!(rules.rules.len(), 2);
+    }
+
+    #[test]
+    fn no_rules_are_the_default_and_conditions_alone_are_none() {
+        let none = InboundRules::<Timeouts>::default();
+        assert_eq!(none.base().as_deref(), Some(&Timeouts::default()));
+        let some: InboundRules<Timeouts> =
+            InboundRules::build(&[timeouts("t", json!([rule(json!([{"spiffeID": id("Exact")}]), "1s")]))]);
+        assert_eq!(some.base(), None);
+    }
+}

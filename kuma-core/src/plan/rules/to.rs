@@ -283,3 +283,113 @@ fn merged_rule<'a, C: Conf>(entries: impl Iterator<Item = &'a ToEntry<C>>, targe
         by_matches: Arc::new(by_matches),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        plan::fixture::{mesh, policy, service, stored},
+        policies::{MeshTimeout, Timeouts},
+        resources::MeshService,
+    };
+
+    fn idle(seconds: &str) -> Value {
+        json!({"idleTimeout": seconds})
+    }
+
+    fn timeouts(name: &str, to: Value) -> Arc<PolicyView<MeshTimeout>> {
+        policy(name, json!({"to": to}), &[])
+    }
+
+    fn rules(policies: &[Arc<PolicyView<MeshTimeout>>], mesh_exists: bool) -> ToRules<Timeouts> {
+        let destinations: Destinations =
+            [service("api", 0, &[("tier", "front")]), service("db", 1, &[])].into_iter().collect();
+        let mesh: Arc<str> = "default".into();
+        let context = RuleContext { mesh: mesh_exists.then_some(&mesh), destinations: &destinations, routes: &[] };
+        ToRules::build(policies, &context)
+    }
+
+    fn kri(service: &str, section: &str) -> Kri {
+        format!("kri_msvc_default_default__{service}_{section}").parse().unwrap()
+    }
+
+    fn told(rules: &ToRules<Timeouts>) -> Vec<(String, String)> {
+        rules.iter().map(|(k, r)| (k.to_string(), r.conf.idle_timeout.unwrap_or_default().to_string())).collect()
+    }
+
+    fn select(labels: Value, conf: Value) -> Value {
+        json!([{"targetRef": {"kind": "MeshService", "labels": labels}, "default": conf}])
+    }
+
+    #[test]
+    fn a_port_has_what_was_said_of_it_of_its_service_and_of_the_mesh() {
+        let to = json!([
+            {"targetRef": {"kind": "MeshService", "labels": {"kuma.io/display-name": "api"}, "sectionName": "http"},
+             "default": {"connectionTimeout": "3s"}},
+            {"targetRef": {"kind": "MeshService", "labels": {"kuma.io/display-name": "api"}}, "default": idle("2s")},
+            {"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": "1s", "http": {"requestTimeout": "9s"}}},
+        ]);
+        let rules = rules(&[timeouts("t", to)], true);
+        let port = rules.compute(&kri("api", "http")).unwrap();
+        let conf = serde_json::to_value(&*port.conf).unwrap();
+        assert_eq!(conf, json!({"connectionTimeout": "3s", "idleTimeout": "2s", "http": {"requestTimeout": "9s"}}));
+        assert_eq!(port.origins.iter().map(|o| o.index).collect::<Vec<_>>(), [2, 1, 0]);
+        // A port that nobody names has the rule of its service, a service that nobody names that of the mesh.
+        assert_eq!(rules.compute(&kri("api", "other")).unwrap().origins.len(), 2);
+        assert_eq!(rules.compute(&kri("db", "http")).unwrap().origins.len(), 1);
+        assert_eq!(rules.exact(&kri("db", "")), None);
+    }
+
+    #[test]
+    fn one_selector_may_name_many_one_or_none() {
+        let all = rules(&[timeouts("t", select(json!({"kuma.io/mesh": "default"}), idle("1s")))], true);
+        let both = ["kri_msvc_default_default__api_", "kri_msvc_default_default__db_"];
+        assert_eq!(told(&all).iter().map(|(k, _)| k.as_str()).collect::<Vec<_>>(), both);
+        let one = rules(&[timeouts("t", select(json!({"tier": "front"}), idle("1s")))], true);
+        assert_eq!(told(&one), [(both[0].to_owned(), "1s".to_owned())]);
+        let nobody = rules(&[timeouts("t", select(json!({"tier": "back"}), idle("1s")))], true);
+        assert!(nobody.is_empty());
+        let port = json!([{"targetRef": {"kind": "MeshService", "labels": {"kuma.io/mesh": "default"}, "sectionName": "80"}, "default": idle("1s")}]);
+        assert!(rules(&[timeouts("t", port)], true).is_empty(), "a port with a name is not known by its number");
+    }
+
+    #[test]
+    fn a_mesh_that_is_not_there_has_no_rules() {
+        let to = json!([{"targetRef": {"kind": "Mesh"}, "default": idle("1s")}]);
+        assert!(rules(&[timeouts("t", to.clone())], false).is_empty());
+        assert_eq!(told(&rules(&[timeouts("t", to)], true)), [("kri_m____default_".to_owned(), "1s".to_owned())]);
+    }
+
+    #[test]
+    fn the_smaller_name_wins_and_within_a_policy_the_later_item() {
+        let api = |conf| select(json!({"kuma.io/display-name": "api"}), conf);
+        let policies = [timeouts("a", api(idle("1s"))), timeouts("b", api(idle("2s")))];
+        assert_eq!(told(&rules(&policies, true))[0].1, "1s");
+        let mut two = api(idle("3s"));
+        two.as_array_mut().unwrap().extend(api(idle("4s")).as_array().unwrap().clone());
+        assert_eq!(told(&rules(&[timeouts("c", two)], true))[0].1, "4s");
+    }
+
+    #[test]
+    fn a_route_merges_with_the_mesh_alone() {
+        let route = stored::<MeshHTTPRoute>(
+            json!({"name": "r", "spec": {"to": [{
+                "targetRef": {"kind": "MeshService", "labels": {"kuma.io/display-name": "api"}},
+                "rules": [{"matches": [{"path": {"type": "Exact", "value": "/"}}], "default": {}}]}]}}),
+            &[],
+        );
+        let api = stored::<MeshService>(json!({"name": "api", "spec": {"ports": [{"port": 80}]}}), &[]);
+        let facts = mesh([route.erase(), api.erase()]);
+        let to = json!([
+            {"targetRef": {"kind": "Mesh"}, "default": {"connectionTimeout": "1s"}},
+            {"targetRef": {"kind": "MeshService", "labels": {"kuma.io/mesh": "default"}}, "default": {"http": {"streamIdleTimeout": "2s"}}},
+            {"targetRef": {"kind": "MeshHTTPRoute", "labels": {"kuma.io/display-name": "r"}}, "default": idle("3s")},
+        ]);
+        let rules: ToRules<Timeouts> = ToRules::build(&[timeouts("t", to)], &facts.rule_context());
+        let route: Kri = "kri_mhttpr_default_default__r_rule_0".parse().unwrap();
+        let conf = rules.route_conf(&route).unwrap();
+        assert_eq!(serde_json::to_value(&*conf).unwrap(), json!({"connectionTimeout": "1s", "idleTimeout": "3s"}));
+    }
+}
