@@ -144,7 +144,7 @@ async fn bind_dp_server(config: &Config) -> anyhow::Result<Port> {
     let tls = tls::server_config(dp_server_certificate(config)?, &limits, &ClientAuth::None, &["h2", "http/1.1"])?;
     // A checked port is in range.
     let port = u16::try_from(settings.port).unwrap_or_default();
-    let listener = serve::bind(SocketAddr::from(([0, 0, 0, 0], port))).await?;
+    let listener = serve::bind_everywhere(port).await?;
     tracing::info!(target: "dp-server", port, "starting data plane server");
     let limits = ServeLimits {
         header_timeout: settings.read_header_timeout.to_std(),
@@ -202,7 +202,7 @@ async fn serve_diagnostics(
     };
     // A checked port is in range.
     let port = u16::try_from(settings.server_port).unwrap_or_default();
-    let listener = serve::bind(SocketAddr::from(([0, 0, 0, 0], port))).await?;
+    let listener = serve::bind_everywhere(port).await?;
     tracing::info!(target: "diagnostics", port, tls = settings.tls_enabled, "starting diagnostics server");
     let limits = ServeLimits { header_timeout: Duration::from_secs(1), ..ServeLimits::default() };
     Ok(serve::serve(listener, tls, diagnostics::router(diagnostics), limits, stop))

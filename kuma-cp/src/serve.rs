@@ -1,7 +1,12 @@
 //! The one connection loop of all servers: accept, TLS where it is asked for, HTTP/1.1 and HTTP/2 on one port, limits
 //! on time and number, and a graceful end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, extract::connect_info::ConnectInfo};
 use hyper_util::{
@@ -58,6 +63,20 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|cause| BindError { address, cause })
 }
 
+/// Binds a port of all interfaces, IPv4 and IPv6: `localhost` may mean either to a client. On a machine without IPv6,
+/// IPv4 alone.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_everywhere(port: u16) -> Result<TcpListener, BindError> {
+    match bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+        Err(error) if !matches!(error.cause.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
+            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
+        }
+        outcome => outcome,
+    }
+}
+
 /// A port that cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("listen tcp {address}: bind: {}", reason(cause))]
@@ -70,9 +89,9 @@ pub struct BindError {
 
 fn reason(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => "address already in use".into(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".into(),
-        std::io::ErrorKind::AddrNotAvailable => "cannot assign requested address".into(),
+        ErrorKind::AddrInUse => "address already in use".into(),
+        ErrorKind::PermissionDenied => "permission denied".into(),
+        ErrorKind::AddrNotAvailable => "cannot assign requested address".into(),
         _ => error.to_string(),
     }
 }
