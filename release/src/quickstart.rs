@@ -274,9 +274,14 @@ impl Stage {
     fn inspect(&mut self) -> Result<()> {
         self.narrator.step("Ask the control plane who is there");
         let arguments = ["inspect", "dataplanes"];
-        self.narrator.command("kumactl inspect dataplanes | cut -c1-90");
+        self.narrator.command("kumactl inspect dataplanes | awk -F '   +' '{ print $1, $2, $4 }'");
         let table = self.quiet_kumactl(&arguments)?;
-        let table: Vec<String> = table.lines().map(|line| line.chars().take(90).collect()).collect();
+        // The columns between are wider than most terminals.
+        let columns = |line: &str| {
+            let cells: Vec<&str> = line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+            [0, 1, 3].map(|at| *cells.get(at).unwrap_or(&"")).join(" ")
+        };
+        let table: Vec<String> = table.lines().map(columns).collect();
         self.narrator.quote(&table.join("\n"));
         let online = table.iter().filter(|line| line.contains("Online")).count();
         if online != 3 {
