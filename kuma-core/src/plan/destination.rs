@@ -1,6 +1,9 @@
 //! Projection of everything that traffic can be sent to: what plans read of it, and the look-ups over a mesh.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -185,19 +188,33 @@ pub fn labels_match(selector: &Labels, labels: &Labels, name: &str, rule: NameRu
 pub struct Destinations {
     stored: BTreeMap<(DestinationKind, Arc<str>), Arc<Destination>>,
     by_kri: BTreeMap<Kri, Arc<Destination>>,
+    /// Storage names by display name: most selectors name one.
+    named: BTreeMap<(DestinationKind, Arc<str>), BTreeSet<Arc<str>>>,
 }
 
 impl Destinations {
     /// Adds or replaces one.
     pub fn insert(&mut self, destination: Arc<Destination>) {
         self.remove(destination.kind, &destination.name);
-        self.by_kri.insert(destination.kri.clone(), destination.clone());
+        // Whatever the order in which they come.
+        if self.by_kri.get(&destination.kri).is_none_or(|other| other.name < destination.name) {
+            self.by_kri.insert(destination.kri.clone(), destination.clone());
+        }
+        let named = (destination.kind, destination.display_name().into());
+        self.named.entry(named).or_default().insert(destination.name.clone());
         self.stored.insert((destination.kind, destination.name.clone()), destination);
     }
 
     /// Removes one by kind and storage name.
     pub fn remove(&mut self, kind: DestinationKind, name: &str) -> Option<Arc<Destination>> {
         let gone = self.stored.remove(&(kind, Arc::from(name)))?;
+        let named = (kind, gone.display_name().into());
+        if let Some(names) = self.named.get_mut(&named) {
+            names.remove(name);
+            if names.is_empty() {
+                self.named.remove(&named);
+            }
+        }
         if self.by_kri.get(&gone.kri).is_some_and(|d| d.name == gone.name) {
             self.by_kri.remove(&gone.kri);
             // Two stored objects may claim one KRI: the other takes over.
@@ -230,15 +247,19 @@ impl Destinations {
         selector: &Labels,
         rule: NameRule,
     ) -> impl Iterator<Item = &Arc<Destination>> {
-        self.iter().filter(move |d| d.kind == kind && labels_match(selector, &d.labels, &d.name, rule))
+        let (of_name, all) = match selector.get(label::DISPLAY_NAME).filter(|n| !n.is_empty()) {
+            Some(name) => (self.named.get(&(kind, Arc::from(name.as_str()))), None),
+            None => (None, Some(self.iter())),
+        };
+        let of_name = of_name.into_iter().flatten().filter_map(move |name| self.stored(kind, name));
+        of_name
+            .chain(all.into_iter().flatten())
+            .filter(move |d| d.kind == kind && labels_match(selector, &d.labels, &d.name, rule))
     }
 
     /// The oldest of a kind that the selector finds; of equally old ones, the first by name.
     pub fn oldest(&self, kind: DestinationKind, selector: &Labels) -> Option<&Arc<Destination>> {
-        let fits = |d: &&Arc<Destination>| {
-            d.kind == kind && labels_match(selector, &d.labels, &d.name, NameRule::OrStorageName)
-        };
-        self.stored.values().filter(fits).min_by_key(|d| d.created)
+        self.matching(kind, selector, NameRule::OrStorageName).min_by_key(|d| d.created)
     }
 }
 
@@ -249,5 +270,50 @@ impl FromIterator<Arc<Destination>> for Destinations {
             all.insert(destination);
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixture::service;
+
+    fn found(all: &Destinations, selector: &[(&str, &str)], rule: NameRule) -> Vec<String> {
+        let selector = selector.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        all.matching(DestinationKind::MeshService, &selector, rule).map(|d| d.name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_missing_display_name_is_the_storage_name_where_that_counts() {
+        let all: Destinations = [
+            service("a", 0, &[(label::DISPLAY_NAME, "")]),
+            service("b", 0, &[(label::DISPLAY_NAME, "a")]),
+            service("c", 0, &[("tier", "x")]),
+        ]
+        .into_iter()
+        .collect();
+        let named = [(label::DISPLAY_NAME, "a")];
+        assert_eq!(found(&all, &named, NameRule::OrStorageName), ["a", "b"]);
+        assert_eq!(found(&all, &named, NameRule::StoredLabel), ["b"]);
+        assert_eq!(found(&all, &[(label::DISPLAY_NAME, "")], NameRule::StoredLabel), ["a"]);
+        assert_eq!(found(&all, &[("tier", "x")], NameRule::StoredLabel), ["c"]);
+        assert_eq!(found(&all, &[("tier", "x"), named[0]], NameRule::OrStorageName), [""; 0]);
+    }
+
+    #[test]
+    fn one_kri_of_two_goes_to_the_later_by_name_and_back() {
+        let mut all = Destinations::default();
+        let same = [(label::DISPLAY_NAME, "s")];
+        for name in ["y", "x"] {
+            all.insert(service(name, 0, &same));
+        }
+        let kri = service("x", 0, &same).kri.clone();
+        let holder = |all: &Destinations| all.get(&kri).map(|d| d.name.to_string());
+        assert_eq!(holder(&all).as_deref(), Some("y"));
+        all.remove(DestinationKind::MeshService, "y");
+        assert_eq!(holder(&all).as_deref(), Some("x"));
+        all.remove(DestinationKind::MeshService, "x");
+        assert_eq!((holder(&all), all.iter().count()), (None, 0));
+        assert_eq!(all, Destinations::default());
     }
 }

@@ -93,7 +93,8 @@ pub fn endpoints<'a>(
         for inbound in dataplane.ready_inbounds() {
             let serves = match &port.target {
                 Some(IntOrString::Int(number)) => i64::from(inbound.port) == *number,
-                Some(IntOrString::Text(name)) => *inbound.section == **name,
+                // A section that is the number stands for an inbound without a name.
+                Some(IntOrString::Text(name)) => *inbound.section == **name && name.parse() != Ok(inbound.port),
                 None => false,
             };
             if serves {
@@ -180,8 +181,8 @@ mod tests {
         let wanted = listed(&[("-", &["10.0.0.3:8080"]), ("east", &["10.0.0.9:8080", "10.0.1.1:8080"])]);
         assert_eq!(serving(api(), json!(8080)), wanted);
         assert_eq!(serving(api(), json!("http")), wanted);
-        // An inbound without a name is known by its number.
-        assert_eq!(serving(api(), json!("9000")), listed(&[("east", &["10.0.0.9:9000"])]));
+        // An inbound without a name is not found by one.
+        assert_eq!(serving(api(), json!("9000")), listed(&[]));
     }
 
     #[test]
