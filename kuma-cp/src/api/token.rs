@@ -70,9 +70,8 @@ async fn with_key(context: &ApiContext, asked: &Asked, purpose: &Purpose<'_>) ->
     let mesh = Key::new(Kind::Mesh, "", purpose.mesh());
     let expected = purpose.mesh().is_empty() || asked.state.get(&mesh).is_some();
     let mut revisions = context.state.revisions();
-    let comes = async {
-        while purpose.newest_key(&*context.state.current()).is_none() && revisions.changed().await.is_ok() {}
-    };
+    let comes =
+        async { while purpose.newest_key(&*context.state.current()).is_none() && revisions.changed().await.is_ok() {} };
     if expected {
         // Without a key in time the state is what it is.
         let _ = tokio::time::timeout(KEY_WAIT, comes).await;
