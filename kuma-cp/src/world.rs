@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use kuma_core::{
     engine::{Batch, Counters, EndpointTable, Engine, ProxySet, Render, StreamId, Up, Wake},
-    plan::{NodeFacts, PlanSettings},
+    plan::{Names, NodeFacts, PlanSettings},
     state::MeshState,
     store::Change as StoreChange,
 };
@@ -39,6 +39,8 @@ enum Message {
     Up { up: StreamUp, answer: oneshot::Sender<View> },
     /// A stream ended.
     Down(StreamId),
+    /// DNS names that Dataplanes carry have these addresses now.
+    Names(Arc<Names>),
     /// Units that hold issued material are to be rendered anew.
     Rerender,
     /// Somebody wants to know what was done so far.
@@ -81,6 +83,14 @@ impl WorldHandle {
     /// [`Ended`] at shutdown.
     pub async fn changed(&self, state: MeshState, changes: Vec<StoreChange>) -> Result<(), Ended> {
         self.mailbox.send(Message::Changed { state, changes }).await.map_err(|_| Ended)
+    }
+
+    /// Hands over the addresses of all DNS names that Dataplanes carry.
+    ///
+    /// # Errors
+    /// [`Ended`] at shutdown.
+    pub async fn names(&self, names: Arc<Names>) -> Result<(), Ended> {
+        self.mailbox.send(Message::Names(names)).await.map_err(|_| Ended)
     }
 
     /// Renders issued material anew, after its issuer changed.
@@ -205,8 +215,17 @@ where
     let (mailbox, receiver) = mpsc::channel(MAILBOX);
     let weak = mailbox.downgrade();
     let thread = std::thread::Builder::new().name("world".into()).spawn(move || {
-        World { settings, render, engine: None, state: None, slots: HashMap::new(), next: 0, mailbox: weak }
-            .run(receiver);
+        World {
+            settings,
+            render,
+            engine: None,
+            state: None,
+            names: Arc::default(),
+            slots: HashMap::new(),
+            next: 0,
+            mailbox: weak,
+        }
+        .run(receiver);
     })?;
     Ok((WorldHandle { mailbox }, thread))
 }
@@ -216,6 +235,7 @@ struct World<R: Render> {
     render: R,
     engine: Option<Engine<R>>,
     state: Option<MeshState>,
+    names: Arc<Names>,
     slots: HashMap<StreamId, Entry>,
     next: u64,
     mailbox: mpsc::WeakSender<Message>,
@@ -261,6 +281,10 @@ impl<R: Render<Unit = Arc<Rendered>> + Clone> World<R> {
                 self.slots.remove(&id);
                 batch.down.push(id);
             }
+            Message::Names(names) => {
+                self.names = names.clone();
+                batch.names = Some(names);
+            }
             Message::Rerender => batch.rerender = true,
             Message::Counters(answer) => {
                 let counters = self.engine.as_ref().map(Engine::counters).unwrap_or_default();
@@ -293,6 +317,7 @@ impl<R: Render<Unit = Arc<Rendered>> + Clone> World<R> {
         let batch = Batch {
             state: self.state.clone(),
             up: self.slots.values().map(|e| e.up.clone()).collect(),
+            names: Some(self.names.clone()),
             ..Batch::default()
         };
         match catch_unwind(AssertUnwindSafe(|| engine.step(batch))) {

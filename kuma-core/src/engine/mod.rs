@@ -62,6 +62,8 @@ pub struct Batch {
     pub up: Vec<Up>,
     /// Streams that went.
     pub down: Vec<StreamId>,
+    /// Addresses of all DNS names that Dataplanes carry, if one of them changed.
+    pub names: Option<Arc<Names>>,
     /// Units that hold issued material are to be rendered anew.
     pub rerender: bool,
 }
@@ -69,7 +71,7 @@ pub struct Batch {
 impl Batch {
     /// Nothing happened.
     pub fn is_empty(&self) -> bool {
-        self.state.is_none() && self.up.is_empty() && self.down.is_empty() && !self.rerender
+        self.state.is_none() && self.up.is_empty() && self.down.is_empty() && self.names.is_none() && !self.rerender
     }
 }
 
@@ -113,6 +115,7 @@ pub struct Engine<R: Render> {
     settings: PlanSettings,
     composer: Composer<R>,
     state: Option<MeshState>,
+    names: Arc<Names>,
     proxies: BTreeMap<ProxyKey, Proxy<R::Unit>>,
     streams: HashMap<StreamId, ProxyKey>,
     table: Arc<EndpointTable<R::Unit>>,
@@ -127,6 +130,7 @@ impl<R: Render> Engine<R> {
             settings,
             composer: Composer::new(render),
             state: None,
+            names: Arc::default(),
             proxies: BTreeMap::new(),
             streams: HashMap::new(),
             table: Arc::default(),
@@ -150,7 +154,8 @@ impl<R: Render> Engine<R> {
             let first = self.state.replace(state).is_none();
             dirty.extend(self.proxies.keys().filter(|(mesh, _)| first || touched.contains(mesh)).cloned());
         }
-        if batch.rerender {
+        let renamed = batch.names.is_some_and(|names| std::mem::replace(&mut self.names, names.clone()) != names);
+        if renamed || batch.rerender {
             dirty.extend(self.proxies.keys().cloned());
         }
         let wakes = self.replan(dirty);
@@ -226,8 +231,7 @@ impl<R: Render> Engine<R> {
         for key in dirty {
             let Some(proxy) = self.proxies.get_mut(&key) else { continue };
             // A proxy whose Dataplane is gone keeps what it has: its stream decides what becomes of it.
-            let facts =
-                meshes.entry(key.0.clone()).or_insert_with_key(|mesh| MeshFacts::of(state, mesh, &Names::default()));
+            let facts = meshes.entry(key.0.clone()).or_insert_with_key(|mesh| MeshFacts::of(state, mesh, &self.names));
             let Some(dataplane) = facts.dataplanes.get(&key.1) else { continue };
             let proxy_facts = ProxyFacts::new(dataplane.clone(), &proxy.node);
             let plan = plan_proxy(facts, &self.settings, &proxy_facts, false);
