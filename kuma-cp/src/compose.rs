@@ -22,7 +22,7 @@ use kuma_core::{
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use xds_gen::bootstrap::BootstrapSettings;
+use xds_gen::{bootstrap::BootstrapSettings, hds::HdsSettings};
 
 use crate::{
     api::{ApiContext, OfflineInspect},
@@ -34,6 +34,7 @@ use crate::{
         ads::Ads,
         bootstrap::Bootstraps,
         connect::Connector,
+        hds::{Hds, Watched},
         insights::{self, InsightSettings},
         leases::Leases,
         remembered::Remembered,
@@ -64,6 +65,8 @@ pub struct Parts {
     pub state: StateHandle,
     /// Discovery for proxies.
     pub ads: Arc<Ads>,
+    /// Health checks through proxies, unless they are switched off.
+    pub hds: Option<Arc<Hds>>,
     /// Planning.
     pub world: WorldHandle,
     /// What is made at the start.
@@ -115,7 +118,7 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
         _ => ProxyAuthenticator::DpToken(Verifier::for_dataplanes(config)?),
     };
     let prepare_site = site.clone();
-    let connector = Connector {
+    let connector = Arc::new(Connector {
         state: state.clone(),
         store: store.clone(),
         auth,
@@ -126,7 +129,8 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
         stop: stop.clone(),
         tasks: tasks.clone(),
         brought: Arc::new(Mutex::new(HashSet::new())),
-    };
+    });
+    let hds = health_checks(config, &connector, &tasks, stop);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let ads = Arc::new(Ads {
         connector,
@@ -146,7 +150,39 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
         skip_mesh: config.defaults.skip_mesh_creation,
         skip_hostname_generators: config.defaults.skip_hostname_generators,
     };
-    Ok(Parts { site, store, state, ads, world, boot, admin_ca, plan, instance: instance.into(), tasks })
+    Ok(Parts { site, store, state, ads, hds, world, boot, admin_ca, plan, instance: instance.into(), tasks })
+}
+
+fn health_checks(
+    config: &Config,
+    connector: &Arc<Connector>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Option<Arc<Hds>> {
+    let hds = &config.dp_server.hds;
+    if !hds.enabled {
+        return None;
+    }
+    let check = &hds.check_defaults;
+    let settings = HdsSettings {
+        report_interval: hds.interval,
+        timeout: check.timeout,
+        interval: check.interval,
+        no_traffic_interval: check.no_traffic_interval,
+        healthy_threshold: check.healthy_threshold,
+        unhealthy_threshold: check.unhealthy_threshold,
+        admin_port: config.bootstrap_server.params.admin_port,
+    };
+    let watched = Arc::new(Watched::default());
+    tasks.spawn(watched.clone().follow(&connector.state));
+    Some(Arc::new(Hds {
+        connector: connector.clone(),
+        watched,
+        leases: Leases::default(),
+        settings,
+        stop: stop.clone(),
+        tasks: tasks.clone(),
+    }))
 }
 
 /// What this version can run.

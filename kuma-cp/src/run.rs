@@ -16,7 +16,7 @@ use crate::{
     },
     controllers::{boot, local_trust},
     diagnostics::{self, Diagnostics, Metrics, Readiness},
-    dp_server::{bootstrap, discovery},
+    dp_server::{bootstrap, discovery, health},
     logging::LogControl,
     serve::{self, ServeLimits},
     tls::{self, ClientAuth, Limits, Names, ServedCertificate},
@@ -55,7 +55,10 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     servers.spawn(diagnostics);
     let certificate = dp_server_certificate(&config)?;
     let bootstraps = compose::bootstraps(&config, &parts, certificate.clone());
-    let doors = discovery(parts.ads.clone()).merge(bootstrap::router(Arc::new(bootstraps)));
+    let mut doors = discovery(parts.ads.clone()).merge(bootstrap::router(Arc::new(bootstraps)));
+    if let Some(hds) = &parts.hds {
+        doors = doors.merge(health(hds.clone()));
+    }
     servers.spawn(dp_server.serve(doors, stop.clone()));
     let context = compose::api(&config, &parts)?;
     for (port, scheme) in api {

@@ -19,6 +19,7 @@ pub const NO_EFFECT_YET: &[(&str, &str)] = &[
     ("metrics.openTelemetry", "metrics of the control plane are served, not sent"),
     ("reports", "nothing is ever reported"),
     ("diagnostics.debugEndpoints", "there are no profiles yet"),
+    ("dpServer.hds.refreshInterval", "what is to be checked is sent as soon as it changes"),
     ("dpServer.authn.zoneProxy", "zone proxies are ordinary Dataplanes and use dataplane tokens"),
 ];
 

@@ -29,10 +29,12 @@ use super::{
 };
 use crate::world::{StreamUp, WorldHandle};
 
+/// Largest request in bytes.
+const MAX_REQUEST: usize = 4 << 20;
 /// A stream that cannot take a frame for so long is closed: its peer does not read.
-const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 /// A stream must say who it is within this time.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A slot of the admission is held at most this long.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two reports of counters to the insights.
@@ -41,7 +43,7 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// What streams share.
 pub struct Ads {
     /// Authenticates and registers proxies.
-    pub connector: Connector,
+    pub connector: Arc<Connector>,
     /// Plans and renders.
     pub world: WorldHandle,
     /// Who speaks for which proxy.
@@ -70,7 +72,7 @@ impl Ads {
             Ok(credential) => credential,
             Err(status) => return grpc::refuse(&status),
         };
-        let requests = grpc::requests::<DeltaDiscoveryRequest>(body);
+        let requests = grpc::requests::<DeltaDiscoveryRequest>(body, MAX_REQUEST);
         let (frames, receiver) = mpsc::channel(1);
         let ads = self.clone();
         self.tasks.spawn(async move {
@@ -361,10 +363,10 @@ pub fn credential(headers: &http::HeaderMap) -> Result<String, Status> {
     }
 }
 
-fn replaced() -> Status {
+pub(super) fn replaced() -> Status {
     Status::aborted("another stream of this proxy has taken over; if two proxies run under this name, rename one")
 }
 
-fn shutting_down() -> Status {
+pub(super) fn shutting_down() -> Status {
     Status::unavailable("the control plane is shutting down, connect again")
 }

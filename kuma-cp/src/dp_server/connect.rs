@@ -14,7 +14,8 @@ use kuma_core::{
     json,
     plan::NodeFacts,
     registry::Kind,
-    resource::{AnyResource, Key},
+    resource::{AnyResource, Key, NoStatus},
+    resources::{Dataplane, Inbound, InboundState},
     store::{Store, StoreError, Write},
 };
 use prost_types::{Struct, value};
@@ -56,6 +57,31 @@ pub struct Connector {
     pub brought: Arc<Mutex<HashSet<Proxy>>>,
 }
 
+/// What a proxy says of itself in the first message of a stream; nothing of it is proven.
+pub struct Introduction {
+    /// Mesh and name of its Dataplane.
+    pub proxy: Proxy,
+    /// Node metadata as JSON.
+    pub metadata: Value,
+}
+
+impl Introduction {
+    /// Reads the node of a first message.
+    ///
+    /// # Errors
+    /// A status that says what is missing, or that proxies of this type are not served.
+    pub fn of(node: Option<&Node>) -> Result<Self, Status> {
+        let node = node.ok_or_else(|| invalid_id("Envoy ID must not be nil"))?;
+        let (mesh, name) = proxy_id(&node.id)?;
+        let metadata = node.metadata.as_ref().map(struct_json).unwrap_or_default();
+        let kind = metadata["dataplane.proxyType"].as_str().unwrap_or_default();
+        if !matches!(kind, "" | "dataplane") {
+            return Err(Status::unknown(format!("unsupported proxy type {kind:?}, only \"dataplane\" is supported")));
+        }
+        Ok(Self { proxy: (mesh.into(), name.into()), metadata })
+    }
+}
+
 /// A proxy that was let in.
 pub struct Connected {
     /// Mesh and name of its Dataplane.
@@ -76,14 +102,7 @@ impl Connector {
     /// # Errors
     /// A status with the reason, as the proxy's log will show it.
     pub async fn connect(&self, credential: &str, node: Option<&Node>) -> Result<Connected, Status> {
-        let node = node.ok_or_else(|| invalid_id("Envoy ID must not be nil"))?;
-        let (mesh, name) = proxy_id(&node.id)?;
-        let metadata = node.metadata.as_ref().map(struct_json).unwrap_or_default();
-        let kind = metadata["dataplane.proxyType"].as_str().unwrap_or_default();
-        if !matches!(kind, "" | "dataplane") {
-            return Err(Status::unknown(format!("unsupported proxy type {kind:?}, only \"dataplane\" is supported")));
-        }
-        let proxy: Proxy = (mesh.into(), name.into());
+        let Introduction { proxy, metadata } = Introduction::of(node)?;
         let state = tokio::time::timeout(STATE_TIMEOUT, self.state.ready())
             .await
             .map_err(|_| Status::unavailable("the control plane is still reading its store, connect again"))?;
@@ -101,8 +120,9 @@ impl Connector {
             Some(dataplane) => self.register(dataplane, &proxy).await?,
             None if stored.is_none() => {
                 return Err(Status::unknown(format!(
-                    "resource \"{mesh}.{name}\" not found; create a Dataplane in Kuma CP first or pass it as an \
-                     argument to kuma-dp"
+                    "resource \"{}.{}\" not found; create a Dataplane in Kuma CP first or pass it as an argument to \
+                     kuma-dp",
+                    proxy.0, proxy.1
                 )));
             }
             None => {}
@@ -151,7 +171,9 @@ impl Connector {
             return Err(refuse(format!("mesh: mesh {:?} does not exist", &*proxy.0)));
         }
         let key = resource.key();
-        (self.prepare)(resource, state.get(&key)).map_err(refuse)
+        let stored = state.get(&key);
+        let prepared = (self.prepare)(resource, stored).map_err(refuse)?;
+        Ok(stored.map_or_else(|| prepared.clone(), |stored| keep_states(&prepared, stored)))
     }
 
     /// Stores the Dataplane that a proxy brought, and waits until plans see it.
@@ -222,6 +244,24 @@ impl Connector {
     }
 }
 
+/// A proxy that connects again says nothing new of its applications: what was probed of an inbound stays, until the next
+/// report.
+fn keep_states(brought: &AnyResource, stored: &AnyResource) -> AnyResource {
+    let (Some(spec), Some(known)) = (brought.spec::<Dataplane>(), stored.spec::<Dataplane>()) else {
+        return brought.clone();
+    };
+    let mut spec = spec.clone();
+    let probed = |inbound: &&Inbound| inbound.service_probe.is_some() && inbound.state != InboundState::Ignored;
+    let known: Vec<&Inbound> = known.networking.iter().flat_map(|n| &n.inbound).filter(probed).collect();
+    for inbound in spec.networking.iter_mut().flat_map(|n| &mut n.inbound) {
+        let same = |other: &&&Inbound| (&other.address, other.port) == (&inbound.address, inbound.port);
+        if let Some(known) = known.iter().find(same).filter(|_| probed(&&*inbound)) {
+            (inbound.state, inbound.health) = (known.state, known.health);
+        }
+    }
+    AnyResource::new(brought.meta.clone(), spec, NoStatus {})
+}
+
 fn invalid_id(reason: &str) -> Status {
     Status::unknown(format!("request must have a valid Proxy ID: {reason}"))
 }
@@ -268,5 +308,38 @@ mod tests {
         for id in ["", "default", "default.", ".web"] {
             assert!(proxy_id(id).is_err(), "{id:?}");
         }
+    }
+
+    #[test]
+    fn what_was_probed_stays_when_a_proxy_connects_again() {
+        let inbound = |port: u32, probed: bool, state: InboundState| Inbound {
+            port,
+            state,
+            service_probe: probed.then(Default::default),
+            ..Inbound::default()
+        };
+        let dataplane = |inbound: Vec<Inbound>| {
+            let networking = kuma_core::resources::Networking { inbound, ..Default::default() };
+            let meta = kuma_core::meta::Meta::new("default", "web", kuma_core::meta::Labels::new());
+            AnyResource::new(meta, Dataplane { networking: Some(networking) }, NoStatus {})
+        };
+        let (ready, not_ready, ignored) = (InboundState::Ready, InboundState::NotReady, InboundState::Ignored);
+        let stored = dataplane(vec![
+            inbound(80, true, not_ready),
+            inbound(81, false, not_ready),
+            inbound(82, true, not_ready),
+            inbound(83, true, ignored),
+        ]);
+        let brought = dataplane(vec![
+            inbound(83, true, ready),
+            inbound(82, true, ignored),
+            inbound(81, false, ready),
+            inbound(80, true, ready),
+            inbound(84, true, ready),
+        ]);
+        let kept = keep_states(&brought, &stored);
+        let networking = kept.spec::<Dataplane>().and_then(|d| d.networking.clone()).expect("it has one");
+        let states: Vec<InboundState> = networking.inbound.iter().map(|i| i.state).collect();
+        assert_eq!(states, [ready, ignored, ready, not_ready, ready]);
     }
 }

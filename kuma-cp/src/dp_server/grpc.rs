@@ -15,9 +15,6 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
-/// Largest request message that is read, in bytes.
-pub const MAX_REQUEST: usize = 4 << 20;
-
 /// Frames (5-byte prefix included) in, an HTTP/2 response body out; ends with `grpc-status` in the trailers.
 pub struct Frames {
     frames: mpsc::Receiver<Result<Bytes, Status>>,
@@ -65,11 +62,11 @@ impl Body for Frames {
     }
 }
 
-/// The messages of a request body.
-pub fn requests<M: Message + Default + 'static>(body: axum::body::Body) -> Streaming<M> {
+/// The messages of a request body, each of at most `limit` bytes.
+pub fn requests<M: Message + Default + 'static>(body: axum::body::Body, limit: usize) -> Streaming<M> {
     use tonic::codec::Codec;
     let mut codec = ProstCodec::<M, M>::default();
-    Streaming::new_request(codec.decoder(), body, None, Some(MAX_REQUEST))
+    Streaming::new_request(codec.decoder(), body, None, Some(limit))
 }
 
 /// The response that carries the frames.

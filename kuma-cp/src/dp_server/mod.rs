@@ -5,9 +5,12 @@ pub mod ads;
 pub mod bootstrap;
 pub mod connect;
 pub mod grpc;
+pub mod hds;
 pub mod insights;
 pub mod leases;
 pub mod remembered;
+#[cfg(test)]
+mod rig;
 
 use std::sync::Arc;
 
@@ -15,6 +18,7 @@ use axum::{Router, extract::Path, extract::Request, response::IntoResponse, rout
 use tonic::Status;
 
 use ads::Ads;
+use hds::Hds;
 
 /// Routes of the discovery service. Only delta is spoken; state of the world is refused with a reason.
 pub fn discovery(ads: Arc<Ads>) -> Router {
@@ -30,6 +34,24 @@ pub fn discovery(ads: Arc<Ads>) -> Router {
                     ))
                     .into_response(),
                     _ => grpc::refuse(&Status::unimplemented("unknown method")).into_response(),
+                }
+            }
+        }),
+    )
+}
+
+/// Routes of the health discovery service. Without them the service is unknown, as it is when it is switched off.
+pub fn health(hds: Arc<Hds>) -> Router {
+    Router::new().route(
+        "/envoy.service.health.v3.HealthDiscoveryService/{method}",
+        post(move |Path(method): Path<String>, request: Request| {
+            let hds = hds.clone();
+            async move {
+                match method.as_str() {
+                    "StreamHealthCheck" => hds.stream(request).into_response(),
+                    _ => {
+                        grpc::refuse(&Status::unimplemented("health checks are served as streams only")).into_response()
+                    }
                 }
             }
         }),
