@@ -1,8 +1,8 @@
 //! The gate for writes: what a request may say, and what is stored for it. Every door (REST, proxies that register
 //! themselves, imports) asks here.
 //!
-//! REST calls [`request`] on what it read, then asks whether the caller may write, then calls [`write`]; other doors call
-//! [`write`] alone. Each step answers alone, with everything that it found.
+//! REST calls [`request`] on what it read, then asks whether the caller may write, then calls [`write()`]; other doors call
+//! [`write()`] alone. Each step answers alone, with everything that it found.
 
 use crate::{
     json::Received,

@@ -2,8 +2,8 @@
 //! be changed while it runs.
 //!
 //! A line holds the local time, the level, the component, the message and the fields as JSON, separated by tabs
-//! ([`line`]). The component is the module that speaks, or the target that the event names, with dots. [`LogControl`]
-//! changes levels, [`rotate`] is the file.
+//! (`line`). The component is the module that speaks, or the target that the event names, with dots. [`LogControl`]
+//! changes levels, `rotate` is the file.
 
 use std::{
     io::{self, Write},
