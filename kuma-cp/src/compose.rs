@@ -28,7 +28,7 @@ use crate::{
     api::{ApiContext, OfflineInspect},
     auth::ProxyAuthenticator,
     config::{Config, Environment, Mode, StoreType},
-    controllers::{boot::BootSettings, derive, keys},
+    controllers::{boot::BootSettings, derive, kept::Kept, keys},
     dp_server::{
         admin_ca::{self, ADMIN_CA_SECRET, AdminCa},
         ads::Ads,
@@ -103,7 +103,9 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
     let derived = derived_settings(config, &zone)?;
     tasks.spawn(derive::run(store.clone(), state.clone(), derived, stop.clone()));
     let bootstrap_admin = config.api_server.authn.tokens.bootstrap_admin_token;
-    tasks.spawn(keys::run(store.clone(), state.clone(), bootstrap_admin, stop.clone()));
+    // The store in memory, the only one of this version, forgets them.
+    let kept = Some(Kept::in_work_dir(config.general.work_dir.as_ref()));
+    tasks.spawn(keys::run(store.clone(), state.clone(), bootstrap_admin, kept, stop.clone()));
 
     let (insights, events) = mpsc::channel(INSIGHT_QUEUE);
     let settings = InsightSettings {

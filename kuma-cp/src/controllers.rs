@@ -3,5 +3,6 @@
 
 pub mod boot;
 pub mod derive;
+pub mod kept;
 pub mod keys;
 pub mod local_trust;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::User,
+    controllers::kept::Kept,
     dp_server::admin_ca::{self, ADMIN_CA_SECRET},
     state::StateHandle,
     tokens::{self, ADMIN_TOKEN_SECRET, Purpose, SigningKey, UserClaims},
@@ -35,15 +36,30 @@ enum Missing {
     AdminToken,
 }
 
-/// Makes missing keys until `stop`, as Meshes come and go. `bootstrap_admin` also keeps a token for the admin.
-pub async fn run(store: Arc<dyn Store>, state: StateHandle, bootstrap_admin: bool, stop: CancellationToken) {
+/// Makes missing keys until `stop`, as Meshes come and go. `bootstrap_admin` also keeps a token for the admin; `kept`
+/// is where keys outlive a store that forgets.
+pub async fn run(
+    store: Arc<dyn Store>,
+    state: StateHandle,
+    bootstrap_admin: bool,
+    mut kept: Option<Kept>,
+    stop: CancellationToken,
+) {
     let mut changes = state.subscribe();
     loop {
-        tokio::select! {
-            batch = changes.next() => if batch.is_none() { return },
+        let batch = tokio::select! {
+            batch = changes.next() => batch,
             () = stop.cancelled() => return,
-        }
-        while let Some(missing) = next_missing(&state.current(), bootstrap_admin) {
+        };
+        let Some(batch) = batch else { return };
+        loop {
+            let current = state.current();
+            if let Some(kept) = &mut kept
+                && restore(&store, &state, &current, kept).await
+            {
+                continue;
+            }
+            let Some(missing) = next_missing(&current, bootstrap_admin) else { break };
             match stop.run_until_cancelled(make(&store, &state, &missing)).await {
                 None => return,
                 Some(Ok(())) => {}
@@ -53,7 +69,26 @@ pub async fn run(store: Arc<dyn Store>, state: StateHandle, bootstrap_admin: boo
                 }
             }
         }
+        if let Some(kept) = &mut kept
+            && batch.changes.iter().any(|change| matches!(change.key.kind, Kind::Secret | Kind::GlobalSecret))
+        {
+            kept.follow(&state.current());
+        }
     }
+}
+
+/// Puts keys of an earlier start into the store, for all Meshes of `current`. True if there were any.
+async fn restore(store: &Arc<dyn Store>, state: &StateHandle, current: &MeshState, kept: &mut Kept) -> bool {
+    let meshes = current.list(Kind::Mesh).map(|mesh| mesh.meta.name.clone());
+    let found: Vec<_> = std::iter::once("".into()).chain(meshes).flat_map(|mesh: Arc<str>| kept.take(&mesh)).collect();
+    for (key, data) in &found {
+        if current.get(key).is_none()
+            && let Err(error) = create(store, state, key.clone(), data.clone()).await
+        {
+            tracing::warn!(%error, secret = %key.name, mesh = %key.mesh, "a key of an earlier start cannot be used");
+        }
+    }
+    !found.is_empty()
 }
 
 fn next_missing(state: &MeshState, bootstrap_admin: bool) -> Option<Missing> {
@@ -95,9 +130,13 @@ async fn make(store: &Arc<dyn Store>, state: &StateHandle, missing: &Missing) ->
             (Key::new(Kind::GlobalSecret, "", ADMIN_TOKEN_SECRET), token.into_bytes())
         }
     };
+    create(store, state, key, SecretBytes::new(bytes)).await
+}
+
+/// Writes a secret and waits until the state shows it.
+async fn create(store: &Arc<dyn Store>, state: &StateHandle, key: Key, data: SecretBytes) -> anyhow::Result<()> {
     let owner = (!key.mesh.is_empty()).then(|| Key::new(Kind::Mesh, "", key.mesh.clone()));
     let meta = Meta::new(key.mesh.clone(), key.name.clone(), Labels::new());
-    let data = SecretBytes::new(bytes);
     let resource = if key.kind == Kind::Secret {
         AnyResource::new(meta, Secret { data }, NoStatus {})
     } else {
