@@ -1,0 +1,34 @@
+//! What cases are made of: processes, applications, load, and the mesh that ties them together.
+
+pub(crate) mod app;
+pub(crate) mod envoy;
+pub(crate) mod http;
+pub(crate) mod load;
+pub(crate) mod mesh;
+pub(crate) mod ports;
+pub(crate) mod process;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Long enough for a busy machine; nothing waits that long when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks until there is something; how long that took. `what` is said if there never is.
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> (T, Duration) {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = ask() {
+            return (found, begin.elapsed());
+        }
+        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Asks until it holds.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    eventually(what, || holds().then_some(())).1
+}
