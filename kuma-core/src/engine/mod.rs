@@ -6,11 +6,18 @@
 //! Endpoints are not part of a proxy's set: they lie in one [`EndpointTable`] that all streams read, so that an
 //! endpoint that comes or goes is rendered once and plans nothing.
 
-mod compose;
+mod class;
+mod classes;
+mod cohort;
 pub mod counters;
-pub mod interner;
 pub mod members;
+mod mesh;
+mod planned;
+mod projections;
+mod proxy;
+mod reaches;
 pub mod render;
+mod served;
 mod table;
 pub mod units;
 
@@ -21,9 +28,9 @@ use std::{
 
 use crate::{
     ir::{self, Name},
-    plan::{MeshFacts, Names, NodeFacts, PlanSettings, ProxyFacts, plan_proxy},
+    plan::{Names, NodeFacts, PlanSettings},
     registry::{Kind, Role},
-    resource::{AnyResource, Key},
+    resource::Key,
     state::MeshState,
     store::Change,
 };
@@ -32,7 +39,8 @@ pub use counters::Counters;
 pub use render::{Render, WideUnits};
 pub use table::EndpointTable;
 
-use compose::{Composer, Held};
+use mesh::{Events, MeshEngine, Shared};
+use planned::Planner;
 
 /// A stream of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,30 +105,15 @@ pub struct Wake<U> {
     pub endpoints: Vec<Name>,
 }
 
-type ProxyKey = (Name, Name);
-
-/// A proxy that has streams.
-struct Proxy<U> {
-    node: Arc<NodeFacts>,
-    streams: BTreeSet<StreamId>,
-    set: Option<Arc<ProxySet<U>>>,
-    /// Names of its clusters that have endpoints.
-    clusters: BTreeSet<Name>,
-    /// Units of the set, kept so that others find them rendered.
-    held: Held,
-}
-
 /// The engine.
 pub struct Engine<R: Render> {
     settings: PlanSettings,
-    composer: Composer<R>,
+    planner: Planner<R>,
     state: Option<MeshState>,
     names: Arc<Names>,
-    proxies: BTreeMap<ProxyKey, Proxy<R::Unit>>,
-    streams: HashMap<StreamId, ProxyKey>,
+    meshes: BTreeMap<Name, MeshEngine<R>>,
+    streams: HashMap<StreamId, (Name, Name)>,
     table: Arc<EndpointTable<R::Unit>>,
-    endpoints: BTreeMap<Name, Arc<ir::Endpoints>>,
-    counters: Counters,
 }
 
 impl<R: Render> Engine<R> {
@@ -128,162 +121,77 @@ impl<R: Render> Engine<R> {
     pub fn new(settings: PlanSettings, render: R) -> Self {
         Self {
             settings,
-            composer: Composer::new(render),
+            planner: Planner::new(render),
             state: None,
             names: Arc::default(),
-            proxies: BTreeMap::new(),
+            meshes: BTreeMap::new(),
             streams: HashMap::new(),
             table: Arc::default(),
-            endpoints: BTreeMap::new(),
-            counters: Counters::default(),
         }
     }
 
     /// What was done so far.
     pub fn counters(&self) -> Counters {
-        self.counters
+        self.planner.counters
     }
 
     /// Takes a batch in; returns the streams to wake, each once.
     pub fn step(&mut self, batch: Batch) -> Vec<Wake<R::Unit>> {
-        self.counters.batches += 1;
-        let mut dirty: BTreeSet<ProxyKey> = BTreeSet::new();
-        self.streams_changed(&batch, &mut dirty);
-        let touched = self.touched(&batch);
-        if let Some(state) = batch.state {
-            let first = self.state.replace(state).is_none();
-            dirty.extend(self.proxies.keys().filter(|(mesh, _)| first || touched.contains(mesh)).cloned());
+        self.planner.counters.batches += 1;
+        let gone: BTreeSet<StreamId> = batch.down.iter().copied().collect();
+        let mut events: BTreeMap<Name, Events<'_>> = BTreeMap::new();
+        for up in batch.up.iter().filter(|up| !gone.contains(&up.stream)) {
+            self.streams.insert(up.stream, (up.mesh.clone(), up.name.clone()));
+            self.meshes.entry(up.mesh.clone()).or_insert_with(|| MeshEngine::new(up.mesh.clone()));
+            events.entry(up.mesh.clone()).or_default().up.push(up);
+        }
+        for (mesh, key) in batch.changes.iter().filter_map(planned_from) {
+            events.entry(mesh.clone()).or_default().keys.insert(key.clone());
         }
         let renamed = batch.names.is_some_and(|names| std::mem::replace(&mut self.names, names.clone()) != names);
-        if renamed || batch.rerender {
-            dirty.extend(self.proxies.keys().cloned());
+        let first = batch.state.is_some() && self.state.is_none();
+        if let Some(state) = batch.state {
+            self.state = Some(state);
         }
-        let wakes = self.replan(dirty);
-        self.counters.woken += wakes.len() as u64;
-        wakes
-    }
-
-    fn streams_changed(&mut self, batch: &Batch, dirty: &mut BTreeSet<ProxyKey>) {
-        for up in &batch.up {
-            let key = (up.mesh.clone(), up.name.clone());
-            let proxy = self.proxies.entry(key.clone()).or_insert_with(|| Proxy {
-                node: up.node.clone(),
-                streams: BTreeSet::new(),
-                set: None,
-                clusters: BTreeSet::new(),
-                held: Held::new(),
-            });
-            proxy.node = up.node.clone();
-            // A new stream is told its set even if that is the one of an older stream.
-            proxy.set = None;
-            proxy.streams.insert(up.stream);
-            self.streams.insert(up.stream, key.clone());
-            dirty.insert(key);
+        if renamed || first || batch.rerender {
+            for mesh in self.meshes.keys() {
+                let events = events.entry(mesh.clone()).or_default();
+                (events.renamed, events.rerender) = (renamed, batch.rerender);
+            }
         }
+        let mut shared =
+            Shared { settings: &self.settings, names: &self.names, table: &self.table, planner: &mut self.planner };
         for stream in &batch.down {
-            let Some(key) = self.streams.remove(stream) else { continue };
-            if let Some(proxy) = self.proxies.get_mut(&key) {
-                proxy.streams.remove(stream);
-                if proxy.streams.is_empty() {
-                    self.proxies.remove(&key);
-                    dirty.remove(&key);
-                }
+            let Some((mesh, name)) = self.streams.remove(stream) else { continue };
+            if let Some(engine) = self.meshes.get_mut(&mesh) {
+                engine.down(&name, *stream);
+                // What only this proxy used is forgotten in the step.
+                events.entry(mesh).or_default();
+            }
+        }
+        let mut wakes = Vec::new();
+        for (mesh, mut events) in events {
+            let Some(engine) = self.meshes.get_mut(&mesh) else { continue };
+            events.state = self.state.as_ref();
+            wakes.extend(engine.step(&events, &mut shared));
+            if engine.is_empty() {
+                self.meshes.remove(&mesh);
             }
         }
         if !batch.down.is_empty() {
-            self.sweep();
+            self.planner.sweep();
         }
-    }
-
-    /// Meshes in which something changed that plans read.
-    fn touched(&self, batch: &Batch) -> BTreeSet<Name> {
-        let mut meshes = BTreeSet::new();
-        for change in &batch.changes {
-            let key = &change.key;
-            let reads = match key.kind.descriptor().role {
-                Role::Insight | Role::Secret => false,
-                Role::System => key.kind == Kind::Mesh,
-                Role::Policy(_) | Role::Destination | Role::Proxy => true,
-            };
-            if reads && !self.equal_content(key, change.now.as_ref()) {
-                let mesh = if key.kind == Kind::Mesh { &key.name } else { &key.mesh };
-                meshes.insert(mesh.clone());
-            }
-        }
-        meshes
-    }
-
-    /// A write that changed nothing but times and version.
-    fn equal_content(&self, key: &Key, now: Option<&AnyResource>) -> bool {
-        match (self.state.as_ref().and_then(|s| s.get(key)), now) {
-            (Some(old), Some(new)) => old.same_content(new),
-            (None, None) => true,
-            _ => false,
-        }
-    }
-
-    /// Plans these proxies; a proxy whose set comes out equal is not woken.
-    fn replan(&mut self, dirty: BTreeSet<ProxyKey>) -> Vec<Wake<R::Unit>> {
-        let Some(state) = &self.state else { return Vec::new() };
-        let mut meshes: BTreeMap<Name, MeshFacts> = BTreeMap::new();
-        let mut changed_sets: BTreeSet<ProxyKey> = BTreeSet::new();
-        let mut changed_endpoints: BTreeSet<Name> = BTreeSet::new();
-        for key in dirty {
-            let Some(proxy) = self.proxies.get_mut(&key) else { continue };
-            // A proxy whose Dataplane is gone keeps what it has: its stream decides what becomes of it.
-            let facts = meshes.entry(key.0.clone()).or_insert_with_key(|mesh| MeshFacts::of(state, mesh, &self.names));
-            let Some(dataplane) = facts.dataplanes.get(&key.1) else { continue };
-            let proxy_facts = ProxyFacts::new(dataplane.clone(), &proxy.node);
-            let plan = plan_proxy(facts, &self.settings, &proxy_facts, false);
-            for (name, endpoints) in &plan.endpoints {
-                if self.endpoints.get(name).is_none_or(|known| known != endpoints) {
-                    let unit = self.composer.endpoints(name, endpoints, &mut self.counters);
-                    self.table.set(name.clone(), unit);
-                    self.endpoints.insert(name.clone(), endpoints.clone());
-                    changed_endpoints.insert(name.clone());
-                }
-            }
-            proxy.clusters = plan.endpoints.keys().cloned().collect();
-            let (set, held) = self.composer.compose(&plan, &proxy_facts.own, &mut self.counters);
-            proxy.held = held;
-            if !proxy.set.as_ref().is_some_and(|old| same_set::<R>(old, &set)) {
-                proxy.set = Some(Arc::new(set));
-                changed_sets.insert(key);
-            }
-        }
-        let table = &self.table;
-        let mut wakes = Vec::new();
-        for (key, proxy) in &self.proxies {
-            let set = proxy.set.as_ref().filter(|_| changed_sets.contains(key));
-            let endpoints: Vec<Name> = if changed_endpoints.is_empty() {
-                Vec::new()
-            } else {
-                changed_endpoints.iter().filter(|name| proxy.clusters.contains(*name)).cloned().collect()
-            };
-            if set.is_none() && endpoints.is_empty() {
-                continue;
-            }
-            for stream in &proxy.streams {
-                let set = set.map(|set| (set.clone(), table.clone()));
-                wakes.push(Wake { stream: *stream, set, endpoints: endpoints.clone() });
-            }
-        }
+        self.planner.counters.woken += wakes.len() as u64;
         wakes
-    }
-
-    /// Forgets what no proxy uses any more.
-    fn sweep(&mut self) {
-        self.composer.sweep();
-        let used: BTreeSet<&Name> = self.proxies.values().flat_map(|p| &p.clusters).collect();
-        let gone: Vec<Name> = self.endpoints.keys().filter(|name| !used.contains(name)).cloned().collect();
-        for name in gone {
-            self.endpoints.remove(&name);
-            self.table.remove(&name);
-        }
     }
 }
 
-fn same_set<R: Render>(old: &ProxySet<R::Unit>, new: &ProxySet<R::Unit>) -> bool {
-    let same = |a: &[R::Unit], b: &[R::Unit]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| R::same(a, b));
-    old.own == new.own && same(&old.clusters, &new.clusters) && same(&old.listeners, &new.listeners)
+/// The mesh whose plans read this object, if any do.
+fn planned_from(change: &Change) -> Option<(&Name, &Key)> {
+    let key = &change.key;
+    match key.kind.descriptor().role {
+        Role::System if key.kind == Kind::Mesh => Some((&key.name, key)),
+        Role::Insight | Role::Secret | Role::System => None,
+        Role::Policy(_) | Role::Destination | Role::Proxy => Some((&key.mesh, key)),
+    }
 }

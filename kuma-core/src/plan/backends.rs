@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Destination, DestinationKind, Destinations};
+use super::{Destination, DestinationKind, Destinations, NameRule, labels_match};
 use crate::{
     ir::{self, Denominator, Fraction, Protocol},
     kri::Kri,
-    meta::{Meta, label},
+    meta::{Labels, Meta, label},
     policies::{
         HttpFilter, HttpRouteConf, HttpRouteRule, HttpRules, RouteFilter, TcpRule, match_hash, mirror_fraction,
         target::BackendRef,
@@ -80,19 +80,62 @@ pub struct Backend {
     pub protocol: Protocol,
 }
 
+/// A question to the destinations of the mesh: the oldest of a kind with these labels. Whoever kept an answer asks
+/// again when something that it is about comes, goes or changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendQuestion {
+    /// Kind.
+    pub kind: DestinationKind,
+    /// Labels that it must have.
+    pub labels: Labels,
+}
+
+impl BackendQuestion {
+    /// What a reference of `policy` asks; `None` if it can mean nothing.
+    pub fn of(reference: &BackendRef, policy: &Meta) -> Option<Self> {
+        let kind = DestinationKind::of_target(reference.kind)?;
+        let mut labels = reference.labels.clone()?;
+        let namespace = policy.namespace();
+        if !namespace.is_empty() && labels.contains_key(label::DISPLAY_NAME) {
+            labels.entry(label::NAMESPACE.to_owned()).or_insert_with(|| namespace.to_owned());
+        }
+        Some(Self { kind, labels })
+    }
+
+    /// Whether this destination can be the answer.
+    pub fn about(&self, destination: &Destination) -> bool {
+        self.kind == destination.kind
+            && labels_match(&self.labels, &destination.labels, &destination.name, NameRule::OrStorageName)
+    }
+}
+
+/// What resolving an HTTP rule asks.
+pub fn http_questions(rule: &ToRule<HttpRouteConf>) -> Vec<BackendQuestion> {
+    let mut out = Vec::new();
+    for item in &rule.conf.rules {
+        let Some(origin) = rule.by_matches.get(&match_hash(&item.matches)) else { continue };
+        let mirrors = item.conf.filters.iter().flatten().filter_map(|f| Some(&f.request_mirror.as_ref()?.backend_ref));
+        let references = item.conf.backend_refs.iter().flatten().chain(mirrors);
+        out.extend(references.filter_map(|r| BackendQuestion::of(r, &origin.policy.meta)));
+    }
+    out
+}
+
+/// What resolving a TCP rule asks.
+pub fn tcp_questions(rule: &ToRule<TcpRule>) -> Vec<BackendQuestion> {
+    let Some(origin) = rule.origins.last() else { return Vec::new() };
+    let references = rule.conf.conf.backend_refs.iter().flatten();
+    references.filter_map(|r| BackendQuestion::of(r, &origin.policy.meta)).collect()
+}
+
 /// Finds the destination that a reference of `policy` means.
 fn backend_destination<'a>(
     reference: &BackendRef,
     policy: &Meta,
     destinations: &'a Destinations,
 ) -> Option<&'a Arc<Destination>> {
-    let kind = DestinationKind::of_target(reference.kind)?;
-    let mut labels = reference.labels.clone()?;
-    let namespace = policy.namespace();
-    if !namespace.is_empty() && labels.contains_key(label::DISPLAY_NAME) {
-        labels.entry(label::NAMESPACE.to_owned()).or_insert_with(|| namespace.to_owned());
-    }
-    destinations.oldest(kind, &labels)
+    let question = BackendQuestion::of(reference, policy)?;
+    destinations.oldest(question.kind, &question.labels)
 }
 
 /// Finds the port that a reference of `policy` means. `None` if there is no such destination or port.
@@ -195,10 +238,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{
-        meta::Labels,
-        plan::fixture::{destinations, service},
-    };
+    use crate::plan::fixture::{destinations, service};
 
     fn resolved(reference: Value, namespace: &str) -> Option<String> {
         let shop = [(label::NAMESPACE, "shop"), ("tier", "front")];

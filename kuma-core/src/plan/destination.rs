@@ -190,12 +190,18 @@ pub struct Destinations {
     by_kri: BTreeMap<Kri, Arc<Destination>>,
     /// Storage names by display name: most selectors name one.
     named: BTreeMap<(DestinationKind, Arc<str>), BTreeSet<Arc<str>>>,
+    /// Kinds and storage names by virtual address.
+    addressed: BTreeMap<Arc<str>, BTreeSet<(DestinationKind, Arc<str>)>>,
 }
 
 impl Destinations {
     /// Adds or replaces one.
     pub fn insert(&mut self, destination: Arc<Destination>) {
         self.remove(destination.kind, &destination.name);
+        for vip in destination.vips.iter() {
+            let key = (destination.kind, destination.name.clone());
+            self.addressed.entry(vip.clone()).or_default().insert(key);
+        }
         // Whatever the order in which they come.
         if self.by_kri.get(&destination.kri).is_none_or(|other| other.name < destination.name) {
             self.by_kri.insert(destination.kri.clone(), destination.clone());
@@ -213,6 +219,14 @@ impl Destinations {
             names.remove(name);
             if names.is_empty() {
                 self.named.remove(&named);
+            }
+        }
+        for vip in gone.vips.iter() {
+            if let Some(keys) = self.addressed.get_mut(vip) {
+                keys.remove(&(kind, gone.name.clone()));
+                if keys.is_empty() {
+                    self.addressed.remove(vip);
+                }
             }
         }
         if self.by_kri.get(&gone.kri).is_some_and(|d| d.name == gone.name) {
@@ -233,6 +247,11 @@ impl Destinations {
     /// By kind and storage name.
     pub fn stored(&self, kind: DestinationKind, name: &str) -> Option<&Arc<Destination>> {
         self.stored.get(&(kind, Arc::from(name)))
+    }
+
+    /// Those with this virtual address, by kind and storage name.
+    pub fn at(&self, address: &str) -> impl Iterator<Item = &Arc<Destination>> {
+        self.addressed.get(address).into_iter().flatten().filter_map(|key| self.stored.get(key))
     }
 
     /// All, by kind and storage name.
@@ -298,6 +317,23 @@ mod tests {
         assert_eq!(found(&all, &[(label::DISPLAY_NAME, "")], NameRule::StoredLabel), ["a"]);
         assert_eq!(found(&all, &[("tier", "x")], NameRule::StoredLabel), ["c"]);
         assert_eq!(found(&all, &[("tier", "x"), named[0]], NameRule::OrStorageName), [""; 0]);
+    }
+
+    #[test]
+    fn addresses_lead_to_their_holders() {
+        let with = |name: &str, vips: &[&str]| {
+            let vips = vips.iter().map(|v| Arc::from(*v)).collect();
+            Arc::new(Destination { vips, ..(*service(name, 0, &[])).clone() })
+        };
+        let mut all = Destinations::default();
+        all.insert(with("a", &["241.0.0.1", "241.0.0.2"]));
+        all.insert(with("b", &["241.0.0.2"]));
+        let at = |all: &Destinations, vip: &str| all.at(vip).map(|d| d.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(at(&all, "241.0.0.2"), ["a", "b"]);
+        all.insert(with("a", &["241.0.0.3"]));
+        assert_eq!((at(&all, "241.0.0.1"), at(&all, "241.0.0.2")), (vec![], vec!["b".to_owned()]));
+        all.remove(DestinationKind::MeshService, "a");
+        assert!(at(&all, "241.0.0.3").is_empty());
     }
 
     #[test]

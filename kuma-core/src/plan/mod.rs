@@ -5,6 +5,7 @@
 //! that an incremental engine can keep results by these values; [`plan`] composes them from scratch, without memory.
 
 mod backends;
+mod class;
 mod cluster;
 mod destination;
 mod endpoints;
@@ -24,6 +25,7 @@ mod settings;
 mod wide;
 
 pub use backends::*;
+pub use class::*;
 pub use cluster::*;
 pub use destination::*;
 pub use endpoints::*;

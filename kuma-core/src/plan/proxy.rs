@@ -3,17 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    ClusterInputs, InboundInputs, InboundRules, MatchedPolicies, MeshFacts, Names, NodeFacts, OutboundInputs,
-    OutboundRef, PlanSettings, ProxyFacts, RuleContext, ToRules, WideInputs, cluster, direct_access, dns, http_rules,
-    inbound, outbound, outbound_confs, outbound_protocol, reach, tcp_backends, wide,
+    ClusterInputs, DataplaneFacts, InboundFacts, InboundInputs, InboundRules, ListenAt, MatchedPolicies, MeshFacts,
+    Names, NodeFacts, OutboundInputs, OutboundPolicies, OutboundRef, OutboundRules, PlanSettings, Policies, PolicyHead,
+    ProxyFacts, ReachInputs, RuleContext, WideInputs, cluster, direct_access, dns, http_rules, inbound, outbound,
+    outbound_confs, outbound_protocol, reach, tcp_backends, wide,
 };
 use crate::{
-    ir::{Name, ProxyIr},
+    ir::{CidrText, Name, ProxyIr},
     kri::Kri,
-    policies::{
-        CircuitBreakers, HttpRouteConf, MeshCircuitBreaker, MeshHTTPRoute, MeshRetry, MeshTCPRoute, MeshTimeout,
-        Retries, TcpRule, Timeouts,
-    },
+    policies::{MeshCircuitBreaker, MeshHTTPRoute, MeshRetry, MeshTCPRoute, MeshTimeout},
     state::MeshState,
 };
 
@@ -35,42 +33,17 @@ pub struct MatchedSet {
 impl MatchedSet {
     /// Matches all policies of a mesh. Shadow policies take part only if asked for.
     pub fn find(facts: &MeshFacts, proxy: &ProxyFacts, shadow: bool) -> Self {
-        let routes = facts.policies.route_heads();
-        let (policies, dataplane) = (&facts.policies, &*proxy.dataplane);
-        Self {
-            http_routes: MatchedPolicies::find(&policies.http_routes, dataplane, &routes, shadow),
-            tcp_routes: MatchedPolicies::find(&policies.tcp_routes, dataplane, &routes, shadow),
-            timeouts: MatchedPolicies::find(&policies.timeouts, dataplane, &routes, shadow),
-            breakers: MatchedPolicies::find(&policies.breakers, dataplane, &routes, shadow),
-            retries: MatchedPolicies::find(&policies.retries, dataplane, &routes, shadow),
-        }
+        Self::among(&facts.policies, &facts.policies.route_heads(), &proxy.dataplane, shadow)
     }
-}
 
-/// Rules about destinations that hold for one class of proxies.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct OutboundRules {
-    /// HTTP routes.
-    pub http: ToRules<HttpRouteConf>,
-    /// TCP routes.
-    pub tcp: ToRules<TcpRule>,
-    /// Timeouts.
-    pub timeouts: ToRules<Timeouts>,
-    /// Circuit breakers.
-    pub breakers: ToRules<CircuitBreakers>,
-    /// Retries.
-    pub retries: ToRules<Retries>,
-}
-
-impl OutboundRules {
-    /// Rules from matched policies.
-    pub fn build(matched: &MatchedSet, context: &RuleContext<'_>) -> Self {
+    /// The same, with the heads of the HTTP routes at hand.
+    pub fn among(policies: &Policies, routes: &[Arc<PolicyHead>], dataplane: &DataplaneFacts, shadow: bool) -> Self {
         Self {
-            http: ToRules::build(&matched.http_routes.views(), context),
-            tcp: ToRules::build(&matched.tcp_routes.views(), context),
-            timeouts: ToRules::build(&matched.timeouts.views(), context),
-            breakers: ToRules::build(&matched.breakers.views(), context),
-            retries: ToRules::build(&matched.retries.views(), context),
+            http_routes: MatchedPolicies::find(&policies.http_routes, dataplane, routes, shadow),
+            tcp_routes: MatchedPolicies::find(&policies.tcp_routes, dataplane, routes, shadow),
+            timeouts: MatchedPolicies::find(&policies.timeouts, dataplane, routes, shadow),
+            breakers: MatchedPolicies::find(&policies.breakers, dataplane, routes, shadow),
+            retries: MatchedPolicies::find(&policies.retries, dataplane, routes, shadow),
         }
     }
 }
@@ -80,7 +53,7 @@ pub fn outbound_inputs(
     reference: &OutboundRef,
     rules: &OutboundRules,
     context: &RuleContext<'_>,
-    internal: Arc<[crate::ir::CidrText]>,
+    internal: Arc<[CidrText]>,
 ) -> Option<OutboundInputs> {
     let kri = &reference.destination;
     let destination = context.destinations.get(kri)?;
@@ -95,6 +68,16 @@ pub fn outbound_inputs(
         http,
         internal,
     })
+}
+
+/// Inputs of the inbounds of a proxy, in declared order.
+pub fn inbound_inputs(proxy: &ProxyFacts, matched: &MatchedSet, internal: &Arc<[CidrText]>) -> Vec<InboundInputs> {
+    let inputs = |(facts, at): (&Arc<InboundFacts>, ListenAt)| InboundInputs {
+        timeouts: InboundRules::build(matched.timeouts.at(&at)),
+        breakers: InboundRules::build(matched.breakers.at(&at)),
+        ..InboundInputs::bare(facts.clone(), &proxy.traits, internal.clone())
+    };
+    proxy.dataplane.inbound_addresses().map(inputs).collect()
 }
 
 /// The whole configuration of a proxy. `None` if there is no such Dataplane, or its address is not known.
@@ -117,8 +100,8 @@ pub fn plan_proxy(facts: &MeshFacts, settings: &PlanSettings, proxy: &ProxyFacts
     let internal = settings.internal(proxy.traits.ipv6);
     let matched = MatchedSet::find(facts, proxy, shadow);
     let context = facts.rule_context();
-    let rules = OutboundRules::build(&matched, &context);
-    let reached = reach(proxy, &facts.destinations);
+    let rules = OutboundRules::build(&OutboundPolicies::of(&matched), &context);
+    let reached = reach(&ReachInputs::of(proxy, &facts.destinations), &facts.destinations);
     let mut out = ProxyIr::default();
     let mut named: BTreeMap<Name, Kri> = BTreeMap::new();
     for reference in &reached {
@@ -137,12 +120,7 @@ pub fn plan_proxy(facts: &MeshFacts, settings: &PlanSettings, proxy: &ProxyFacts
             out.endpoints.insert(name, Arc::new(facts.endpoints(&kri)));
         }
     }
-    for (inbound_facts, at) in proxy.dataplane.inbound_addresses() {
-        let inputs = InboundInputs {
-            timeouts: InboundRules::build(matched.timeouts.at(&at)),
-            breakers: InboundRules::build(matched.breakers.at(&at)),
-            ..InboundInputs::bare(inbound_facts.clone(), &proxy.traits, internal.clone())
-        };
+    for inputs in inbound_inputs(proxy, &matched, &internal) {
         if let Some(unit) = inbound(&inputs) {
             out.inbounds.insert(unit.name.clone(), Arc::new(unit));
         }

@@ -1,9 +1,13 @@
 //! Which outbounds a proxy has: those that it declares, or every address of the mesh that it may reach.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
-    DataplaneFacts, DeclaredTarget, Destination, DestinationKind, Destinations, ListenAt, NameRule, ProxyFacts,
+    DataplaneFacts, DeclaredOutbound, DeclaredTarget, Destination, DestinationKind, Destinations, ListenAt, NameRule,
+    ProxyFacts, labels_match,
 };
 use crate::{
     ir::Listen,
@@ -21,14 +25,130 @@ pub struct OutboundRef {
     pub listen: Listen,
 }
 
+/// Everything that the outbounds of a proxy depend on, besides the destinations themselves. Equal inputs, equal
+/// outbounds: proxies share one list by these.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ReachInputs {
+    /// What is declared, where it is declared.
+    Declared(Arc<[DeclaredOutbound]>),
+    /// Every virtual address of what may be reached.
+    Addresses {
+        /// `bind_to_port` of the listeners.
+        bind: Option<bool>,
+        /// What may be reached; `None` is everything.
+        limits: Option<Limits>,
+        /// Virtual addresses that the proxy listens on itself, sorted: it does not reach these.
+        own: Vec<ListenAt>,
+    },
+}
+
+/// What a proxy with redirection may reach: what it declares, else what it refers to, else everything.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    declared: Vec<DeclaredTarget>,
+    refs: Option<Vec<Ask>>,
+}
+
+/// Destinations that a reference means, whatever proxy it was written for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Ask {
+    kind: DestinationKind,
+    labels: Labels,
+    port: Option<u32>,
+}
+
+impl ReachInputs {
+    /// Inputs of a proxy. `destinations` only tell which addresses are virtual.
+    pub fn of(proxy: &ProxyFacts, destinations: &Destinations) -> Self {
+        let (dataplane, traits) = (&*proxy.dataplane, &proxy.traits);
+        if !traits.redirected && !traits.bind_outbounds {
+            return Self::Declared(dataplane.declared.clone());
+        }
+        let mut own: Vec<ListenAt> = dataplane
+            .inbound_addresses()
+            .map(|(_, at)| at)
+            .filter(|at| destinations.at(&at.address).next().is_some())
+            .collect();
+        own.sort();
+        own.dedup();
+        Self::Addresses {
+            bind: (traits.redirected && !traits.bind_outbounds).then_some(false),
+            limits: dataplane.redirect.is_some().then(|| Limits::of(dataplane)),
+            own,
+        }
+    }
+
+    /// Whether the outbounds may look different with this destination and without it.
+    pub fn about(&self, destination: &Destination) -> bool {
+        match self {
+            Self::Declared(outbounds) => {
+                outbounds.iter().filter_map(|o| o.target.as_ref()).any(|t| means(t.kind, &t.labels, destination))
+            }
+            Self::Addresses { limits: None | Some(Limits { refs: None, .. }), .. } => true,
+            Self::Addresses { limits: Some(Limits { declared, refs: Some(refs) }), .. } => {
+                declared.iter().any(|t| means(t.kind, &t.labels, destination))
+                    || refs.iter().any(|r| means(r.kind, &r.labels, destination))
+            }
+        }
+    }
+}
+
+fn means(kind: DestinationKind, labels: &Labels, destination: &Destination) -> bool {
+    kind == destination.kind && labels_match(labels, &destination.labels, &destination.name, NameRule::OrStorageName)
+}
+
+impl Limits {
+    fn of(dataplane: &DataplaneFacts) -> Self {
+        let refs = dataplane.redirect.as_ref().and_then(|r| r.reachable.as_ref());
+        Self {
+            declared: dataplane.declared.iter().filter_map(|d| d.target.clone()).collect(),
+            refs: refs.map(|refs| refs.iter().filter_map(|r| Ask::of(r, dataplane)).collect()),
+        }
+    }
+
+    /// The ports; `None` is all.
+    fn ports(&self, destinations: &Destinations) -> Option<BTreeSet<Kri>> {
+        let declared: BTreeSet<Kri> = self
+            .declared
+            .iter()
+            .filter_map(|t| Some(ports_of(destinations.oldest(t.kind, &t.labels)?, t.port)))
+            .flatten()
+            .collect();
+        if !declared.is_empty() {
+            return Some(declared);
+        }
+        Some(self.refs.as_ref()?.iter().flat_map(|ask| ask.ports(destinations)).collect())
+    }
+}
+
+impl Ask {
+    fn of(reference: &ReachableRef, dataplane: &DataplaneFacts) -> Option<Self> {
+        let kind = DestinationKind::by_name(&reference.kind)?;
+        let labels =
+            if reference.labels.is_empty() { by_name(kind, reference, dataplane) } else { reference.labels.clone() };
+        Some(Self { kind, labels, port: reference.port })
+    }
+
+    fn ports(&self, destinations: &Destinations) -> Vec<Kri> {
+        let found = destinations.matching(self.kind, &self.labels, NameRule::OrStorageName);
+        found.flat_map(|d| ports_of(d, self.port)).collect()
+    }
+}
+
 /// Outbounds of a proxy, sorted by name, then by address.
-pub fn reach(proxy: &ProxyFacts, destinations: &Destinations) -> Vec<OutboundRef> {
-    let dataplane = &*proxy.dataplane;
-    let mut out = if proxy.traits.redirected || proxy.traits.bind_outbounds {
-        let bind = (proxy.traits.redirected && !proxy.traits.bind_outbounds).then_some(false);
-        by_address(dataplane, destinations, bind)
-    } else {
-        declared(dataplane, destinations)
+pub fn reach(inputs: &ReachInputs, destinations: &Destinations) -> Vec<OutboundRef> {
+    let mut out = match inputs {
+        ReachInputs::Declared(outbounds) => declared(outbounds, destinations),
+        ReachInputs::Addresses { bind, limits, own } => match limits.as_ref().and_then(|l| l.ports(destinations)) {
+            None => destinations.iter().flat_map(|d| by_address(d, |_| true, *bind, own)).collect(),
+            Some(ports) => {
+                let mut found: BTreeMap<(DestinationKind, &Arc<str>), &Arc<Destination>> = BTreeMap::new();
+                for destination in ports.iter().filter_map(|kri| destinations.get(kri)) {
+                    found.insert((destination.kind, &destination.name), destination);
+                }
+                found.values().flat_map(|d| by_address(d, |kri| ports.contains(kri), *bind, own)).collect()
+            }
+        },
     };
     out.sort();
     out.dedup();
@@ -38,14 +158,12 @@ pub fn reach(proxy: &ProxyFacts, destinations: &Destinations) -> Vec<OutboundRef
 /// Ports that a proxy may reach, sorted by name, whether it listens for them or not: what previews show.
 pub fn reachable_ports(dataplane: &DataplaneFacts, destinations: &Destinations) -> BTreeSet<Kri> {
     // Declared outbounds count here with and without a redirect.
-    let declared = declared_ports(dataplane, destinations);
-    if !declared.is_empty() {
-        return declared;
-    }
-    reachable(dataplane, destinations).unwrap_or_else(|| destinations.iter().flat_map(|d| ports_of(d, None)).collect())
+    let limits = Limits::of(dataplane);
+    let limits = Limits { refs: limits.refs.filter(|_| dataplane.redirect.is_some()), ..limits };
+    limits.ports(destinations).unwrap_or_else(|| destinations.iter().flat_map(|d| ports_of(d, None)).collect())
 }
 
-fn declared(dataplane: &DataplaneFacts, destinations: &Destinations) -> Vec<OutboundRef> {
+fn declared(outbounds: &[DeclaredOutbound], destinations: &Destinations) -> Vec<OutboundRef> {
     let outbound = |at: &ListenAt, target: &DeclaredTarget| {
         let destination = destinations.oldest(target.kind, &target.labels)?;
         // The section is what the reference says, also where the port has a name.
@@ -56,50 +174,30 @@ fn declared(dataplane: &DataplaneFacts, destinations: &Destinations) -> Vec<Outb
             listen: Listen { address: at.address.clone(), port: at.port, bind: None },
         })
     };
-    dataplane.declared.iter().filter_map(|d| outbound(&d.at, d.target.as_ref()?)).collect()
+    outbounds.iter().filter_map(|d| outbound(&d.at, d.target.as_ref()?)).collect()
 }
 
-/// Every virtual address of every destination that the proxy may reach.
-fn by_address(dataplane: &DataplaneFacts, destinations: &Destinations, bind: Option<bool>) -> Vec<OutboundRef> {
-    let reachable = reachable(dataplane, destinations);
-    let own: BTreeSet<ListenAt> = dataplane.inbound_addresses().map(|(_, at)| at).collect();
+/// Every virtual address of the ports of a destination that the proxy may reach.
+fn by_address(
+    destination: &Destination,
+    reachable: impl Fn(&Kri) -> bool,
+    bind: Option<bool>,
+    own: &[ListenAt],
+) -> Vec<OutboundRef> {
     let mut out = Vec::new();
-    for destination in destinations.iter() {
-        for port in destination.ports.iter() {
-            let kri = destination.kri.section(port.section.clone());
-            if reachable.as_ref().is_some_and(|r| !r.contains(&kri)) {
-                continue;
-            }
-            for vip in destination.vips.iter() {
-                if !own.contains(&ListenAt { address: vip.clone(), port: port.number }) {
-                    let listen = Listen { address: vip.clone(), port: port.number, bind };
-                    out.push(OutboundRef { destination: kri.clone(), listen });
-                }
+    for port in destination.ports.iter() {
+        let kri = destination.kri.section(port.section.clone());
+        if !reachable(&kri) {
+            continue;
+        }
+        for vip in destination.vips.iter() {
+            let listen = Listen { address: vip.clone(), port: port.number, bind };
+            if !own.contains(&ListenAt { address: vip.clone(), port: port.number }) {
+                out.push(OutboundRef { destination: kri.clone(), listen });
             }
         }
     }
     out
-}
-
-/// Ports that a proxy may reach; `None` is all.
-fn reachable(dataplane: &DataplaneFacts, destinations: &Destinations) -> Option<BTreeSet<Kri>> {
-    let redirect = dataplane.redirect.as_ref()?;
-    let declared = declared_ports(dataplane, destinations);
-    if !declared.is_empty() {
-        return Some(declared);
-    }
-    let refs = redirect.reachable.as_ref()?;
-    Some(refs.iter().flat_map(|r| named(r, dataplane, destinations)).collect())
-}
-
-/// Ports that the declared outbounds lead to.
-fn declared_ports(dataplane: &DataplaneFacts, destinations: &Destinations) -> BTreeSet<Kri> {
-    let targets = dataplane.declared.iter().filter_map(|d| d.target.as_ref());
-    let ports = |target: &DeclaredTarget| {
-        let destination = destinations.oldest(target.kind, &target.labels)?;
-        Some(ports_of(destination, target.port))
-    };
-    targets.filter_map(ports).flatten().collect()
 }
 
 /// The port with this number, or all ports if there is none or the destination does not have it.
@@ -109,14 +207,6 @@ fn ports_of(destination: &Destination, port: Option<u32>) -> Vec<Kri> {
         Some(port) => vec![destination.kri.section(port.section.clone())],
         None => destination.ports.iter().map(|p| destination.kri.section(p.section.clone())).collect(),
     }
-}
-
-fn named(reference: &ReachableRef, dataplane: &DataplaneFacts, destinations: &Destinations) -> Vec<Kri> {
-    let Some(kind) = DestinationKind::by_name(&reference.kind) else { return Vec::new() };
-    let labels =
-        if reference.labels.is_empty() { by_name(kind, reference, dataplane) } else { reference.labels.clone() };
-    let found: Vec<&Arc<Destination>> = destinations.matching(kind, &labels, NameRule::OrStorageName).collect();
-    found.into_iter().flat_map(|d| ports_of(d, reference.port)).collect()
 }
 
 /// Labels of a destination that is referred to by name. A MeshService may be named as its Kubernetes Service was once
@@ -170,7 +260,7 @@ mod tests {
             &NodeFacts { features, ..NodeFacts::default() },
         );
         let of = |o: &OutboundRef| format!("{}_{} {}", o.destination.name, o.destination.section, o.listen.address);
-        reach(&proxy, &facts.destinations).iter().map(of).collect()
+        reach(&ReachInputs::of(&proxy, &facts.destinations), &facts.destinations).iter().map(of).collect()
     }
 
     fn redirected(reachable: Value) -> Value {

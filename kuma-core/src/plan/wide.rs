@@ -78,6 +78,34 @@ pub fn direct_access<'a>(
     out.into_iter().collect()
 }
 
+/// Whether kuma-dp of a proxy with these traits answers DNS from records of the control plane.
+pub fn serves_dns(traits: &ProxyTraits) -> bool {
+    traits.redirected && traits.dns && !traits.bind_outbounds
+}
+
+/// Hostnames of what is reached, sorted, each with its address.
+pub fn hostnames(outbounds: &[OutboundRef], destinations: &Destinations) -> Vec<(Arc<str>, Arc<str>)> {
+    let reached: BTreeSet<&Arc<str>> = outbounds.iter().map(|o| &o.listen.address).collect();
+    let mut names: BTreeMap<&Arc<str>, (&Arc<Destination>, &Arc<str>)> = BTreeMap::new();
+    for address in reached {
+        // Hostnames lead to the first address.
+        for destination in destinations.at(address).filter(|d| d.vips.first() == Some(address)) {
+            for name in destination.hostnames.iter() {
+                let known = names.entry(name).or_insert((destination, address));
+                if claim(destination) > claim(known.0) {
+                    *known = (destination, address);
+                }
+            }
+        }
+    }
+    names.into_iter().map(|(name, (_, address))| (name.clone(), address.clone())).collect()
+}
+
+/// Of several destinations with one hostname the one of higher rank has it; of equal ones, the first by name.
+fn claim(destination: &Destination) -> (u8, std::cmp::Reverse<&str>) {
+    (name_rank(destination.kind), std::cmp::Reverse(&destination.name))
+}
+
 /// DNS records of a proxy with these outbounds; `None` if it is served none.
 pub fn dns(
     dataplane: &DataplaneFacts,
@@ -85,29 +113,27 @@ pub fn dns(
     outbounds: &[OutboundRef],
     destinations: &Destinations,
 ) -> Option<DnsConfig> {
-    if !traits.redirected || !traits.dns || traits.bind_outbounds {
-        return None;
-    }
-    let reached: BTreeSet<&str> = outbounds.iter().map(|o| &*o.listen.address).collect();
-    let mut names: BTreeMap<Arc<str>, &Arc<Destination>> = BTreeMap::new();
-    for destination in destinations.iter() {
-        // Hostnames lead to the first address.
-        if destination.vips.first().is_some_and(|vip| reached.contains(&**vip)) {
-            for name in destination.hostnames.iter() {
-                let known = names.entry(name.clone()).or_insert(destination);
-                if name_rank(destination.kind) > name_rank(known.kind) {
-                    *known = destination;
-                }
-            }
+    serves_dns(traits)
+        .then(|| dns_config(dns_labels(dataplane), hostnames(outbounds, destinations), traits.redirect_ipv6))
+}
+
+/// Labels of the metrics of kuma-dp's DNS server.
+pub fn dns_labels(dataplane: &DataplaneFacts) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([("mesh".to_owned(), dataplane.key.mesh.to_string())]);
+    for (key, label) in
+        [("k8s_kuma_io_namespace", label::NAMESPACE), ("kuma_io_zone", label::ZONE), ("kuma_workload", label::WORKLOAD)]
+    {
+        let value = dataplane.label(label);
+        if !value.is_empty() {
+            labels.insert(key.to_owned(), value.to_owned());
         }
     }
-    let records = names.iter().filter_map(|(name, d)| Some((name.clone(), d.vips.first()?.clone())));
-    Some(dns_config(dataplane, records, traits.redirect_ipv6))
+    labels
 }
 
 /// The body that kuma-dp polls: a record per name, sorted, and the labels of its metrics.
 pub fn dns_config(
-    dataplane: &DataplaneFacts,
+    extra_labels: BTreeMap<String, String>,
     names: impl IntoIterator<Item = (Arc<str>, Arc<str>)>,
     mapped: bool,
 ) -> DnsConfig {
@@ -119,15 +145,6 @@ pub fn dns_config(
         })
         .collect();
     records.sort();
-    let mut extra_labels = BTreeMap::from([("mesh".to_owned(), dataplane.key.mesh.to_string())]);
-    for (key, label) in
-        [("k8s_kuma_io_namespace", label::NAMESPACE), ("kuma_io_zone", label::ZONE), ("kuma_workload", label::WORKLOAD)]
-    {
-        let value = dataplane.label(label);
-        if !value.is_empty() {
-            extra_labels.insert(key.to_owned(), value.to_owned());
-        }
-    }
     DnsConfig { records: records.into(), ttl: DNS_TTL, extra_labels }
 }
 

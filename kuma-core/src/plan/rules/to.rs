@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -11,7 +11,7 @@ use crate::{
     kri::Kri,
     meta::Labels,
     plan::{
-        DestinationKind, Destinations, NameRule, PolicyHead, PolicyView, labels_match,
+        Destination, DestinationKind, Destinations, NameRule, PolicyHead, PolicyView, labels_match,
         merge::merge_confs,
         select::{precedence, routes_named, section},
     },
@@ -33,11 +33,14 @@ pub struct RuleContext<'a> {
     pub routes: &'a [Arc<PolicyView<MeshHTTPRoute>>],
 }
 
+/// Short name in the KRI of a Mesh.
+const MESH_SHORT: &str = "m";
+
 /// KRI under which rules about a whole mesh are kept.
 pub fn mesh_kri(mesh: &Arc<str>) -> Kri {
     let empty: Arc<str> = "".into();
     Kri {
-        short: "m".into(),
+        short: MESH_SHORT.into(),
         mesh: empty.clone(),
         zone: empty.clone(),
         namespace: empty.clone(),
@@ -70,6 +73,70 @@ pub struct ToRule<C> {
     pub origins: Arc<[RuleOrigin]>,
     /// For kinds with conditions of their own: hash of a condition to the last item that has it.
     pub by_matches: Arc<BTreeMap<Arc<str>, RuleOrigin>>,
+    /// All that was merged, in order: what a rule is known again by.
+    parts: Arc<[RuleOrigin]>,
+}
+
+impl<C: Conf> ToRule<C> {
+    /// What plans read of a rule is the same.
+    fn says_the_same(&self, other: &Self) -> bool {
+        let merged_once = Arc::ptr_eq(&self.conf, &other.conf) && Arc::ptr_eq(&self.parts, &other.parts);
+        merged_once || (self.conf == other.conf && self.origins == other.origins && self.by_matches == other.by_matches)
+    }
+}
+
+/// What rules came to say something else about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// The mesh as a whole: every destination without a rule of its own.
+    pub mesh: bool,
+    /// Destinations and routes, whole.
+    pub kris: BTreeSet<Kri>,
+}
+
+impl Touched {
+    /// Nothing.
+    pub fn is_empty(&self) -> bool {
+        !self.mesh && self.kris.is_empty()
+    }
+
+    /// Whether what is said about this destination, or a port of it, may differ.
+    pub fn concerns(&self, destination: &Kri) -> bool {
+        self.mesh || (!self.kris.is_empty() && self.kris.contains(&destination.whole()))
+    }
+
+    /// Adds what differs between two tables of one kind.
+    pub fn add_difference<C: Conf>(&mut self, old: &ToRules<C>, new: &ToRules<C>) {
+        if Arc::ptr_eq(&old.rules, &new.rules) {
+            return;
+        }
+        let changed = new.rules.iter().filter(|(kri, rule)| old.exact(kri).is_none_or(|o| !o.says_the_same(rule)));
+        let gone = old.rules.keys().filter(|kri| new.exact(kri).is_none());
+        for kri in changed.map(|(kri, _)| kri).chain(gone) {
+            if *kri.short == *MESH_SHORT {
+                self.mesh = true;
+            } else {
+                self.kris.insert(kri.whole());
+            }
+        }
+    }
+}
+
+/// Whether some item of these policies names this destination.
+pub fn names_destination<P: Policy>(policies: &[Arc<PolicyView<P>>], destination: &Destination) -> bool {
+    let of_item = |target: &TargetRef| {
+        DestinationKind::of_target(target.kind) == Some(destination.kind)
+            && target.labels.as_ref().is_some_and(|wanted| {
+                labels_match(wanted, &destination.labels, &destination.name, NameRule::StoredLabel)
+            })
+    };
+    policies.iter().any(|p| p.head.top.kind == TargetKind::MeshHTTPRoute || p.to.iter().any(|i| of_item(&i.target)))
+}
+
+/// Whether some of these policies read HTTP routes, to find what they are about.
+pub fn names_routes<P: Policy>(policies: &[Arc<PolicyView<P>>]) -> bool {
+    let route = TargetKind::MeshHTTPRoute;
+    policies.iter().any(|p| p.head.top.kind == route || p.to.iter().any(|i| i.target.kind == route))
 }
 
 /// Rules of one policy kind about destinations, by KRI (with section where an item names a port).
@@ -198,6 +265,16 @@ fn resolve<C>(entry: &ToEntry<C>, context: &RuleContext<'_>) -> Vec<(Kri, RuleTa
 impl<C: Conf> ToRules<C> {
     /// Rules from the matched policies of a kind.
     pub fn build<P: Policy<To = C>>(policies: &[Arc<PolicyView<P>>], context: &RuleContext<'_>) -> Self {
+        Self::default().rebuild(policies, context)
+    }
+
+    /// The same, with what `self` merged before from the same items taken over instead of merged again.
+    pub fn rebuild<P: Policy<To = C>>(&self, policies: &[Arc<PolicyView<P>>], context: &RuleContext<'_>) -> Self {
+        // A view has a head of its own, so that the head's address tells whether an item is still what it was; the
+        // old rules keep these heads alive.
+        let part = |policy: &Arc<PolicyHead>, index: usize| (Arc::as_ptr(policy), index);
+        let before: HashMap<Vec<_>, &ToRule<C>> =
+            self.rules.values().map(|r| (r.parts.iter().map(|p| part(&p.policy, p.index)).collect(), r)).collect();
         let entries = sorted_entries(policies, context.routes);
         let mut targets: BTreeMap<Kri, RuleTarget> = BTreeMap::new();
         let mut naming: BTreeMap<Kri, Vec<usize>> = BTreeMap::new();
@@ -220,9 +297,12 @@ impl<C: Conf> ToRules<C> {
             }
             let relevant: Vec<usize> = relevant.into_iter().collect();
             let of = |index: &usize| entries.get(*index);
-            let shared = merged
-                .entry(relevant)
-                .or_insert_with_key(|indices| merged_rule(indices.iter().filter_map(of), target.clone()));
+            let shared = merged.entry(relevant).or_insert_with_key(|indices| {
+                let parts: Vec<_> = indices.iter().filter_map(of).map(|e| part(&e.policy, e.index)).collect();
+                before
+                    .get(&parts)
+                    .map_or_else(|| merged_rule(indices.iter().filter_map(of), target.clone()), |r| (*r).clone())
+            });
             rules.insert(kri, ToRule { target, ..shared.clone() });
         }
         Self { rules: Arc::new(rules) }
@@ -281,6 +361,7 @@ fn merged_rule<'a, C: Conf>(entries: impl Iterator<Item = &'a ToEntry<C>>, targe
         conf: Arc::new(merge_confs(entries.iter().map(|e| &*e.conf))),
         origins: origins.into(),
         by_matches: Arc::new(by_matches),
+        parts: entries.iter().map(|e| RuleOrigin { policy: e.policy.clone(), index: e.index }).collect(),
     }
 }
 

@@ -1,0 +1,444 @@
+//! One mesh: what its connected proxies have, brought up to date change by change.
+//!
+//! A step goes through the layers in order: projections, classes and reach lists, the proxies whose matching may
+//! differ, the cohorts whose lists may, endpoints, and last the sets of the proxies that something of theirs changed
+//! for. Each layer hands on only what came out different.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    EndpointTable, Render, StreamId, Up, Wake,
+    class::ClassChange,
+    classes::Classes,
+    cohort::{Cohort, CohortKey},
+    planned::{PlannedWide, Planner},
+    projections::{DataplaneChange, Delta, Projections},
+    proxy::{PlannedProxy, Proxy},
+    reaches::{ReachDelta, Reaches},
+    served::Served,
+};
+use crate::{
+    ir::Name,
+    kri::Kri,
+    plan::{
+        MatchedSet, Names, OutboundPolicies, PlanSettings, Policies, PolicyChange, PolicyHead, ProxyFacts, ReachInputs,
+        WideInputs, direct_access, dns_labels, inbound_inputs, selects, serves_dns,
+    },
+    policies::target::TargetKind,
+    registry::Kind,
+    resource::Key,
+    state::MeshState,
+};
+
+/// What lies around all meshes.
+pub(super) struct Shared<'a, R: Render> {
+    pub(super) settings: &'a PlanSettings,
+    pub(super) names: &'a Names,
+    pub(super) table: &'a Arc<EndpointTable<R::Unit>>,
+    pub(super) planner: &'a mut Planner<R>,
+}
+
+/// What happened in one mesh.
+#[derive(Default)]
+pub(super) struct Events<'a> {
+    /// What is stored now, if it is known.
+    pub(super) state: Option<&'a MeshState>,
+    /// Keys under which something may differ.
+    pub(super) keys: BTreeSet<Key>,
+    /// Streams that came.
+    pub(super) up: Vec<&'a Up>,
+    /// DNS names lead elsewhere.
+    pub(super) renamed: bool,
+    /// Units that hold issued material are to be rendered anew.
+    pub(super) rerender: bool,
+}
+
+/// A mesh with connected proxies.
+pub(super) struct MeshEngine<R: Render> {
+    mesh: Name,
+    projections: Option<Projections>,
+    proxies: BTreeMap<Name, Proxy<R::Unit>>,
+    classes: Classes<R::Unit>,
+    reaches: Reaches,
+    cohorts: BTreeMap<CohortKey, Cohort<R::Unit>>,
+    served: Served,
+}
+
+/// What is left to do in a step.
+#[derive(Default)]
+struct Todo {
+    /// Proxies to be matched and planned.
+    plan: BTreeSet<Name>,
+    /// Proxies whose proxy-wide unit may differ.
+    wide: BTreeSet<Name>,
+    /// Proxies whose admin listener is to be rendered.
+    admin: BTreeSet<Name>,
+    /// Proxies whose set is to be put together.
+    compose: BTreeSet<Name>,
+    /// Cohorts whose lists may differ.
+    cohorts: BTreeSet<CohortKey>,
+}
+
+impl<R: Render> MeshEngine<R> {
+    pub(super) fn new(mesh: Name) -> Self {
+        Self {
+            mesh,
+            projections: None,
+            proxies: BTreeMap::new(),
+            classes: Classes::default(),
+            reaches: Reaches::default(),
+            cohorts: BTreeMap::new(),
+            served: Served::default(),
+        }
+    }
+
+    /// A stream went. What only its proxy used is forgotten with the next step.
+    pub(super) fn down(&mut self, name: &Name, stream: StreamId) {
+        if let Some(proxy) = self.proxies.get_mut(name) {
+            proxy.streams.remove(&stream);
+            proxy.fresh.remove(&stream);
+            if proxy.streams.is_empty() {
+                let cohort = proxy.planned.as_ref().map(|p| p.cohort);
+                if let Some(cohort) = cohort.and_then(|key| self.cohorts.get_mut(&key)) {
+                    cohort.members.remove(name);
+                }
+                self.proxies.remove(name);
+            }
+        }
+    }
+
+    /// No proxy is connected any more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.proxies.is_empty()
+    }
+
+    /// Takes in what happened; returns the streams to wake, each once.
+    pub(super) fn step(&mut self, events: &Events<'_>, shared: &mut Shared<'_, R>) -> Vec<Wake<R::Unit>> {
+        let mut todo = Todo::default();
+        for up in &events.up {
+            let proxy = self.proxies.entry(up.name.clone()).or_insert_with(|| Proxy::new(up.node.clone()));
+            proxy.streams.insert(up.stream);
+            proxy.fresh.insert(up.stream);
+            if proxy.planned.is_none() || proxy.node != up.node {
+                todo.plan.insert(up.name.clone());
+            }
+            proxy.node = up.node.clone();
+        }
+        if events.rerender {
+            todo.admin.extend(self.proxies.keys().cloned());
+        }
+        if self.projections.is_none() {
+            todo.plan.extend(self.proxies.keys().cloned());
+        }
+        let Some(delta) = self.project(events, shared) else { return Vec::new() };
+        let changed = self.apply(&delta, &mut todo, shared);
+        self.plan_proxies(&mut todo, shared);
+        self.list_cohorts(&mut todo, shared);
+        let endpoints = match &self.projections {
+            Some(projections) => {
+                let changed = self.served.update(&changed, projections, shared.table, shared.planner);
+                self.readers(changed)
+            }
+            None => BTreeMap::new(),
+        };
+        self.plan_wides(&mut todo, shared);
+        let sets = self.compose(&todo, shared);
+        self.forget_unused(shared);
+        self.wakes(events, &sets, endpoints, shared)
+    }
+
+    /// Brings the projections up to date; `None` before anything is known.
+    fn project(&mut self, events: &Events<'_>, shared: &Shared<'_, R>) -> Option<Delta> {
+        let state = events.state?;
+        let Some(projections) = &mut self.projections else {
+            self.projections = Some(Projections::of(state, &self.mesh, shared.names));
+            return Some(Delta::default());
+        };
+        let mut keys = events.keys.clone();
+        if events.renamed {
+            keys.extend(projections.behind_names(&self.mesh));
+        }
+        Some(projections.apply(&keys, state, shared.names))
+    }
+
+    /// Brings classes and reach lists up to date, and finds out whom the difference concerns. Returns the destinations
+    /// whose endpoints may differ.
+    fn apply(&mut self, delta: &Delta, todo: &mut Todo, shared: &mut Shared<'_, R>) -> BTreeSet<Kri> {
+        let Some(projections) = &self.projections else { return BTreeSet::new() };
+        let facts = &projections.facts;
+        if delta.is_empty() {
+            return BTreeSet::new();
+        }
+        for (name, change) in &delta.dataplanes {
+            if change.of_proxy() && self.proxies.contains_key(name) {
+                todo.plan.insert(name.clone());
+            }
+        }
+        if delta.dataplanes.values().any(DataplaneChange::of_direct_access) {
+            let reaching =
+                self.proxies.iter().filter(|(_, p)| p.planned.as_ref().is_some_and(|p| has_direct_access(&p.facts)));
+            todo.wide.extend(reaching.map(|(name, _)| name.clone()));
+        }
+        let routes = facts.policies.route_heads();
+        todo.plan.extend(self.concerned(&delta.policies, &routes));
+        if !delta.destinations.is_empty() {
+            todo.plan.extend(self.listening_on(&moved_addresses(delta)));
+        }
+        let counters = &mut shared.planner.counters;
+        let reaches = self.reaches.update(&delta.destinations, &facts.destinations, counters);
+        let names: BTreeSet<(Kind, Name)> = delta
+            .policies
+            .iter()
+            .flat_map(|p| p.old.iter().chain(&p.new))
+            .map(|h| (h.kind, h.meta.name.clone()))
+            .collect();
+        let change = ClassChange {
+            mesh: delta.mesh,
+            destinations: &delta.destinations,
+            routes: names.iter().any(|(kind, _)| *kind == Kind::MeshHTTPRoute),
+        };
+        let classes = self.classes.update(&names, &change, facts, shared.planner);
+        for (key, cohort) in &self.cohorts {
+            let (class, reach) = key;
+            let outbounds = self.reaches.get(*reach).map(|r| &*r.outbounds).unwrap_or_default();
+            if reaches.outbounds.contains(reach)
+                || classes.get(class).is_some_and(|delta| cohort.concerned(outbounds, delta))
+            {
+                todo.cohorts.insert(*key);
+            }
+        }
+        self.look_up_other_names(&reaches, todo);
+        delta.serving.clone()
+    }
+
+    fn look_up_other_names(&self, reaches: &ReachDelta, todo: &mut Todo) {
+        let cohorts = self.cohorts.iter().filter(|((_, reach), _)| reaches.hostnames.contains(reach));
+        todo.wide.extend(cohorts.flat_map(|(_, cohort)| cohort.members.iter().cloned()));
+    }
+
+    /// Proxies whose matching may differ, or whose inbounds are told something else.
+    fn concerned(&self, policies: &[PolicyChange], routes: &[Arc<PolicyHead>]) -> BTreeSet<Name> {
+        let telling: Vec<&PolicyChange> = policies.iter().filter(|p| p.moves || p.inbound).collect();
+        if telling.is_empty() {
+            return BTreeSet::new();
+        }
+        // Policies of earlier releases select what routes select.
+        let facts = self.projections.as_ref().map(|p| &p.facts.policies);
+        let by_route = |head: &Arc<PolicyHead>| head.top.kind == TargetKind::MeshHTTPRoute;
+        let through_routes = telling.iter().any(|p| {
+            p.old.iter().chain(&p.new).any(by_route)
+                || (p.kind == Kind::MeshHTTPRoute && facts.is_some_and(Policies::address_routes))
+        });
+        let heads: Vec<&Arc<PolicyHead>> = telling.iter().flat_map(|p| p.old.iter().chain(&p.new)).collect();
+        let selected = |proxy: &Proxy<R::Unit>| {
+            proxy.planned.as_ref().is_some_and(|planned| {
+                let dataplane = &planned.facts.dataplane;
+                heads.iter().any(|head| matches!(selects(head, dataplane, routes), Ok(Some(_))))
+            })
+        };
+        let proxies = self.proxies.iter().filter(|(_, proxy)| through_routes || selected(proxy));
+        proxies.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Proxies that listen themselves on addresses that became virtual, or are so no longer.
+    fn listening_on(&self, addresses: &BTreeSet<Name>) -> Vec<Name> {
+        if addresses.is_empty() {
+            return Vec::new();
+        }
+        let listens = |proxy: &Proxy<R::Unit>| {
+            let planned = proxy.planned.as_ref();
+            planned
+                .is_some_and(|p| p.facts.dataplane.inbound_addresses().any(|(_, at)| addresses.contains(&at.address)))
+        };
+        self.proxies.iter().filter(|(_, proxy)| listens(proxy)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Matches and plans proxies; a proxy without a Dataplane keeps what it has.
+    fn plan_proxies(&mut self, todo: &mut Todo, shared: &mut Shared<'_, R>) {
+        let Some(projections) = &self.projections else { return };
+        let facts = &projections.facts;
+        let routes = if todo.plan.is_empty() { Vec::new() } else { facts.policies.route_heads() };
+        for name in &todo.plan {
+            let Some(proxy) = self.proxies.get_mut(name) else { continue };
+            let Some(dataplane) = facts.dataplanes.get(name) else { continue };
+            shared.planner.counters.proxies_matched += 1;
+            let new = ProxyFacts::new(dataplane.clone(), &proxy.node);
+            let internal = shared.settings.internal(new.traits.ipv6);
+            let matched = MatchedSet::among(&facts.policies, &routes, dataplane, false);
+            let inbounds: Vec<_> = inbound_inputs(&new, &matched, &internal)
+                .into_iter()
+                .map(|inputs| shared.planner.inbound(inputs))
+                .collect();
+            let before = proxy.planned.as_ref().map(|p| p.cohort);
+            let class = self.classes.id(
+                OutboundPolicies::of(&matched),
+                (new.traits.ipv6, internal),
+                before.map(|(class, _)| class),
+                facts,
+                shared.planner,
+            );
+            let inputs = ReachInputs::of(&new, &facts.destinations);
+            let cohort = (class, self.reaches.id(inputs, &facts.destinations, &mut shared.planner.counters));
+            if before != Some(cohort) || !self.cohorts.contains_key(&cohort) {
+                if let Some(old) = before.and_then(|key| self.cohorts.get_mut(&key)) {
+                    old.members.remove(name);
+                }
+                if !self.cohorts.contains_key(&cohort) {
+                    todo.cohorts.insert(cohort);
+                }
+                self.cohorts.entry(cohort).or_default().members.insert(name.clone());
+            }
+            let same_own =
+                proxy.planned.as_ref().is_some_and(|p| p.facts.own == new.own && p.facts.traits == new.traits);
+            if !same_own {
+                todo.admin.insert(name.clone());
+            }
+            let wide = wide_unit(&new, cohort, &mut self.reaches, projections, shared.planner);
+            let admin = proxy.planned.take().and_then(|p| p.admin);
+            proxy.planned = Some(PlannedProxy { facts: new, cohort, inbounds, wide, admin });
+            todo.compose.insert(name.clone());
+        }
+    }
+
+    /// Lists the units of cohorts anew, and has their endpoints ready before anyone is told.
+    fn list_cohorts(&mut self, todo: &mut Todo, shared: &mut Shared<'_, R>) {
+        let Some(projections) = &self.projections else { return };
+        for key in &todo.cohorts {
+            let (class, reach) = key;
+            let (Some(cohort), Some(class), Some(reach)) =
+                (self.cohorts.get_mut(key), self.classes.get_mut(*class), self.reaches.get(*reach))
+            else {
+                continue;
+            };
+            let before = cohort.kris.clone();
+            let differ = cohort.list(&reach.outbounds, class, &projections.facts, shared.planner);
+            self.served.use_by(*key, (&before, &cohort.kris), projections, shared.table, shared.planner);
+            if differ {
+                todo.compose.extend(cohort.members.iter().cloned());
+            }
+        }
+    }
+
+    fn plan_wides(&mut self, todo: &mut Todo, shared: &mut Shared<'_, R>) {
+        let Some(projections) = &self.projections else { return };
+        for name in &todo.wide {
+            let Some(planned) = self.proxies.get_mut(name).and_then(|p| p.planned.as_mut()) else { continue };
+            let wide = wide_unit(&planned.facts, planned.cohort, &mut self.reaches, projections, shared.planner);
+            if !Arc::ptr_eq(&wide, &planned.wide) {
+                planned.wide = wide;
+                todo.compose.insert(name.clone());
+            }
+        }
+        for name in &todo.admin {
+            let Some(planned) = self.proxies.get_mut(name).and_then(|p| p.planned.as_mut()) else { continue };
+            let (_, admin) = &planned.wide.rendered;
+            planned.admin = admin.as_ref().and_then(|a| shared.planner.admin(a, &planned.facts.own));
+            todo.compose.insert(name.clone());
+        }
+    }
+
+    /// Puts sets together; returns the proxies whose set differs.
+    fn compose(&mut self, todo: &Todo, shared: &mut Shared<'_, R>) -> BTreeSet<Name> {
+        let mut changed = BTreeSet::new();
+        for name in &todo.compose {
+            let Some(proxy) = self.proxies.get_mut(name) else { continue };
+            let Some(cohort) = proxy.planned.as_ref().and_then(|p| self.cohorts.get(&p.cohort)) else { continue };
+            shared.planner.counters.sets += 1;
+            if proxy.compose::<R>(cohort.lists()) {
+                changed.insert(name.clone());
+            }
+        }
+        changed
+    }
+
+    /// Who reads endpoints that changed.
+    fn readers(&self, changed: Vec<(Name, BTreeSet<CohortKey>)>) -> BTreeMap<Name, Vec<Name>> {
+        let mut readers: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
+        for (cluster, cohorts) in changed {
+            let members = cohorts.iter().filter_map(|key| self.cohorts.get(key)).flat_map(|c| &c.members);
+            for member in members {
+                readers.entry(member.clone()).or_default().push(cluster.clone());
+            }
+        }
+        readers
+    }
+
+    fn wakes(
+        &mut self,
+        events: &Events<'_>,
+        sets: &BTreeSet<Name>,
+        mut endpoints: BTreeMap<Name, Vec<Name>>,
+        shared: &Shared<'_, R>,
+    ) -> Vec<Wake<R::Unit>> {
+        let mut concerned: BTreeSet<Name> = sets.clone();
+        concerned.extend(endpoints.keys().cloned());
+        concerned.extend(events.up.iter().map(|up| up.name.clone()));
+        let mut wakes = Vec::new();
+        for name in concerned {
+            let Some(proxy) = self.proxies.get_mut(&name) else { continue };
+            let Some(set) = &proxy.set else { continue };
+            let endpoints = endpoints.remove(&name).unwrap_or_default();
+            for stream in &proxy.streams {
+                let told = sets.contains(&name) || proxy.fresh.contains(stream);
+                if told || !endpoints.is_empty() {
+                    let set = told.then(|| (set.clone(), shared.table.clone()));
+                    wakes.push(Wake { stream: *stream, set, endpoints: endpoints.clone() });
+                }
+            }
+            proxy.fresh.clear();
+        }
+        wakes
+    }
+
+    /// Forgets cohorts without members, and what only they used.
+    fn forget_unused(&mut self, shared: &mut Shared<'_, R>) {
+        let Some(projections) = &self.projections else { return };
+        let empty = self.cohorts.iter().filter(|(_, cohort)| cohort.members.is_empty());
+        let empty: Vec<CohortKey> = empty.map(|(key, _)| *key).collect();
+        for key in &empty {
+            if let Some(cohort) = self.cohorts.remove(key) {
+                self.served.use_by(*key, (&cohort.kris, &[]), projections, shared.table, shared.planner);
+            }
+        }
+        if !empty.is_empty() {
+            self.classes.retain(&self.cohorts.keys().map(|(class, _)| *class).collect());
+            self.reaches.retain(&self.cohorts.keys().map(|(_, reach)| *reach).collect());
+        }
+        for (id, class) in self.classes.iter_mut().filter(|(_, class)| class.wants_pruning()) {
+            let cohorts = || self.cohorts.iter().filter(|((class, _), _)| *class == id);
+            let reaches = cohorts().filter_map(|((_, reach), _)| self.reaches.get(*reach));
+            let outbounds = reaches.flat_map(|reach| reach.outbounds.iter()).collect();
+            class.prune(&outbounds, &cohorts().flat_map(|(_, cohort)| cohort.kris.iter()).collect());
+        }
+    }
+}
+
+/// What concerns a proxy as a whole.
+fn wide_unit<R: Render>(
+    proxy: &ProxyFacts,
+    cohort: CohortKey,
+    reaches: &mut Reaches,
+    projections: &Projections,
+    planner: &mut Planner<R>,
+) -> PlannedWide<R::Unit> {
+    let (dataplane, traits) = (&proxy.dataplane, proxy.traits);
+    let reach = if serves_dns(&traits) { reaches.get_mut(cohort.1) } else { None };
+    let dns = reach.map(|reach| reach.dns(dns_labels(dataplane), traits.redirect_ipv6));
+    // Without records most are the same.
+    let hint: Name = dns.as_ref().map_or_else(String::new, |_| cohort.1.to_string()).into();
+    let direct_access = direct_access(dataplane, &traits, projections.facts.dataplanes.values());
+    planner.wide(&hint, WideInputs { traits, direct_access, dns })
+}
+
+/// Virtual addresses of destinations that differ.
+fn moved_addresses(delta: &Delta) -> BTreeSet<Name> {
+    delta.destinations.iter().flat_map(|d| d.vips.iter().cloned()).collect()
+}
+
+/// Whether a proxy reaches others by their own addresses.
+fn has_direct_access(facts: &ProxyFacts) -> bool {
+    facts.dataplane.redirect.as_ref().is_some_and(|r| !r.direct_access.is_empty())
+}
