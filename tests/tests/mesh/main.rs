@@ -8,7 +8,6 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the case")]
 
 mod cases;
-mod harness;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use harness::process;
+use tests::harness::process;
 
 /// A case: its name and what it does. It fails by a panic.
 pub(crate) type Case = (&'static str, fn());

@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tests::harness::{load::Load, process::is_alive, until};
+
 use super::shop::Shop;
-use crate::harness::{load::Load, process::is_alive, until};
 
 const RATE: u32 = 200;
 /// How long a proxy drains in these cases.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::harness::{
+use tests::harness::{
     app::App,
     mesh::{self, Mesh, Proxy},
     ports::free_port,

@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tests::harness::{PATIENCE, app::SLOW, until};
+
 use super::shop::Shop;
-use crate::harness::{PATIENCE, app::SLOW, until};
 
 /// With nothing applied but the default policies. At the end a proxy says goodbye, and its Dataplane goes.
 pub(crate) fn two_services_talk() {

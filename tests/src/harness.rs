@@ -1,12 +1,12 @@
-//! What cases are made of: processes, applications, load, and the mesh that ties them together.
+//! Real meshes for suites and benchmarks: processes, applications, load, and the mesh that ties them together.
 
-pub(crate) mod app;
-pub(crate) mod envoy;
-pub(crate) mod http;
-pub(crate) mod load;
-pub(crate) mod mesh;
-pub(crate) mod ports;
-pub(crate) mod process;
+pub mod app;
+pub mod envoy;
+pub mod http;
+pub mod load;
+pub mod mesh;
+pub mod ports;
+pub mod process;
 
 use std::{
     thread,
@@ -14,10 +14,10 @@ use std::{
 };
 
 /// Long enough for a busy machine; nothing waits that long when all is well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks until there is something; how long that took. `what` is said if there never is.
-pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> (T, Duration) {
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> (T, Duration) {
     let begin = Instant::now();
     loop {
         if let Some(found) = ask() {
@@ -29,6 +29,6 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> (
 }
 
 /// Asks until it holds.
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     eventually(what, || holds().then_some(())).1
 }

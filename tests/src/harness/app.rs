@@ -12,11 +12,11 @@ use std::{
 };
 
 /// How long `/slow` takes.
-pub(crate) const SLOW: Duration = Duration::from_secs(1);
+pub const SLOW: Duration = Duration::from_secs(1);
 
 /// A running application; stopped when dropped.
 #[derive(Debug)]
-pub(crate) struct App {
+pub struct App {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -30,7 +30,7 @@ struct Shared {
 
 impl App {
     /// Answers every request with `name`, and `/slow` after [`SLOW`].
-    pub(crate) fn start(name: &str, address: SocketAddr) -> Self {
+    pub fn start(name: &str, address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let shared = Arc::new(Shared::default());
         let (theirs, name) = (shared.clone(), name.to_owned());
@@ -50,12 +50,12 @@ impl App {
     }
 
     /// Requests that it has seen.
-    pub(crate) fn requests(&self) -> usize {
+    pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::Relaxed)
     }
 
     /// Ends it as if its process were killed: nothing listens, all connections are cut.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         if self.shared.stopped.swap(true, Ordering::Relaxed) {
             return;
         }

@@ -9,7 +9,7 @@ const FIRST: u16 = 10_000;
 const COUNT: u16 = 20_000;
 
 /// A TCP port that is free on all addresses of this machine, and is given out once only.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Suites that run at the same time begin at different places.
     let start = (std::process::id().wrapping_mul(997) % u32::from(COUNT)) as u16;

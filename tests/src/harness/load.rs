@@ -17,7 +17,7 @@ use super::http::Client;
 const THREADS: u32 = 5;
 
 /// Running load.
-pub(crate) struct Load {
+pub struct Load {
     begin: Instant,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Outcome>>,
@@ -25,19 +25,20 @@ pub(crate) struct Load {
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    pub(crate) requests: usize,
+pub struct Outcome {
+    /// Requests sent.
+    pub requests: usize,
     /// Answers by their body.
-    pub(crate) answers: BTreeMap<String, usize>,
+    pub answers: BTreeMap<String, usize>,
     /// When, counted from the begin, and how requests failed.
-    pub(crate) failures: Vec<(Duration, String)>,
+    pub failures: Vec<(Duration, String)>,
     /// The slowest request.
-    pub(crate) slowest: Duration,
+    pub slowest: Duration,
 }
 
 impl Load {
     /// `rate` requests per second over all targets.
-    pub(crate) fn start(targets: &[SocketAddr], rate: u32) -> Self {
+    pub fn start(targets: &[SocketAddr], rate: u32) -> Self {
         let (begin, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
         let interval = Duration::from_secs(1) * THREADS * targets.len() as u32 / rate;
         let all = targets.iter().flat_map(|target| (0..THREADS).map(move |nth| (*target, nth)));
@@ -54,12 +55,12 @@ impl Load {
     }
 
     /// Since the begin.
-    pub(crate) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         self.begin.elapsed()
     }
 
     /// Ends it.
-    pub(crate) fn finish(self) -> Outcome {
+    pub fn finish(self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Outcome::default();
         for thread in self.threads {
@@ -78,13 +79,13 @@ impl Load {
 
 impl Outcome {
     /// Every request was answered with 200.
-    pub(crate) fn assert_no_failure(&self) {
+    pub fn assert_no_failure(&self) {
         let shown: Vec<_> = self.failures.iter().take(10).collect();
         assert!(shown.is_empty(), "{} of {} requests failed: {shown:#?}", self.failures.len(), self.requests);
     }
 
     /// One line for people.
-    pub(crate) fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         let span = match (self.failures.first(), self.failures.last()) {
             (Some((first, _)), Some((last, _))) => {
                 format!(" (from {:.2} s to {:.2} s)", first.as_secs_f32(), last.as_secs_f32())

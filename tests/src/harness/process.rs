@@ -14,12 +14,12 @@ use nix::{
 };
 
 /// First argument that makes this executable start another one on a leash: `leash PARENT PROGRAM ARGUMENTS…`.
-pub(crate) const LEASH: &str = "leash";
+pub const LEASH: &str = "leash";
 /// This executable, also when cargo has replaced its file since.
 const THIS: &str = "/proc/self/exe";
 
 /// Becomes the program that is asked for, tied to the life of its parent.
-pub(crate) fn leash(arguments: &[String]) -> ExitCode {
+pub fn leash(arguments: &[String]) -> ExitCode {
     let parent = arguments[1].parse().unwrap();
     let outcome = release::leash::run(parent, &arguments[2..]);
     eprintln!("{:?}", outcome.unwrap_err());
@@ -28,7 +28,7 @@ pub(crate) fn leash(arguments: &[String]) -> ExitCode {
 
 /// A running process; killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     child: Child,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a program with nothing in its environment but what `set_up` puts there. What it says goes to `log`,
     /// after what is there already.
-    pub(crate) fn start(name: &str, program: &Path, log: &Path, set_up: impl FnOnce(&mut Command)) -> Self {
+    pub fn start(name: &str, program: &Path, log: &Path, set_up: impl FnOnce(&mut Command)) -> Self {
         let output = File::options().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(THIS);
         command.args([LEASH, &std::process::id().to_string()]).arg(program).env_clear();
@@ -45,27 +45,29 @@ impl Process {
         Self { name: name.to_owned(), child: command.spawn().unwrap() }
     }
 
-    pub(crate) fn pid(&self) -> i32 {
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
         self.child.id() as i32
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
     /// `kill -9`, and waits until it is gone.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Its end, if it has come.
-    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
     /// Waits for its end.
-    pub(crate) fn ended(&mut self, within: Duration) -> ExitStatus {
+    pub fn ended(&mut self, within: Duration) -> ExitStatus {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.has_ended() {
@@ -77,7 +79,7 @@ impl Process {
     }
 
     /// The process that it started with this word in its command line.
-    pub(crate) fn child_with(&self, word: &str) -> Option<i32> {
+    pub fn child_with(&self, word: &str) -> Option<i32> {
         let entries = fs::read_dir("/proc").unwrap().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let mut ours = pids.filter(|pid| stat(*pid).is_some_and(|(_, parent)| parent == self.pid()) && is_alive(*pid));
@@ -96,7 +98,7 @@ impl Drop for Process {
 }
 
 /// Whether a process runs (a zombie does not).
-pub(crate) fn is_alive(pid: i32) -> bool {
+pub fn is_alive(pid: i32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z')
 }
 

@@ -13,8 +13,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Whom to ask.
 #[derive(Clone, Debug)]
-pub(crate) enum Peer {
+pub enum Peer {
+    /// By address and port.
     Tcp(SocketAddr),
+    /// By the path of a socket.
     Unix(PathBuf),
 }
 
@@ -35,30 +37,27 @@ impl<T: Read + Write + Send> Stream for T {}
 
 /// What a server answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: String,
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// The body, taken for UTF-8.
+    pub body: String,
 }
 
 /// A client that keeps its connection as long as the server does.
-pub(crate) struct Client {
+pub struct Client {
     peer: Peer,
     stream: Option<BufReader<Box<dyn Stream>>>,
 }
 
 impl Client {
-    pub(crate) fn new(peer: impl Into<Peer>) -> Self {
+    /// A client that has no connection yet.
+    pub fn new(peer: impl Into<Peer>) -> Self {
         Self { peer: peer.into(), stream: None }
     }
 
     /// Sends one request and reads the whole answer. After an error the next request uses a new connection.
-    pub(crate) fn send(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> Result<Answer, String> {
+    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, String> {
         let reused = self.stream.is_some();
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -105,7 +104,7 @@ impl Client {
 }
 
 /// One GET over a connection of its own.
-pub(crate) fn get(peer: impl Into<Peer>, path: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
+pub fn get(peer: impl Into<Peer>, path: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
     Client::new(peer).send("GET", path, headers, b"")
 }
 

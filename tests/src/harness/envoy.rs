@@ -8,8 +8,9 @@ use super::http::{self, Peer};
 
 /// The admin interface of one Envoy.
 #[derive(Clone, Debug)]
-pub(crate) struct Admin {
-    pub(crate) socket: PathBuf,
+pub struct Admin {
+    /// Where it listens.
+    pub socket: PathBuf,
 }
 
 impl Admin {
@@ -19,18 +20,18 @@ impl Admin {
     }
 
     /// A counter or gauge; nothing if Envoy does not answer or does not have it.
-    pub(crate) fn stat(&self, name: &str) -> Option<u64> {
+    pub fn stat(&self, name: &str) -> Option<u64> {
         let text = self.get(&format!("/stats?filter=^{}$", name.replace('.', "\\.")))?;
         text.trim().strip_prefix(name)?.strip_prefix(": ")?.parse().ok()
     }
 
     /// Whether it is connected to the control plane.
-    pub(crate) fn connected(&self) -> bool {
+    pub fn connected(&self) -> bool {
         self.stat("control_plane.connected_state") == Some(1)
     }
 
     /// Addresses of all endpoints of the clusters with this word in their names.
-    pub(crate) fn endpoints(&self, word: &str) -> Option<Vec<String>> {
+    pub fn endpoints(&self, word: &str) -> Option<Vec<String>> {
         let text = self.get("/clusters?format=json")?;
         let clusters: Value = serde_json::from_str(&text).ok()?;
         let mut found: Vec<String> = clusters["cluster_statuses"]

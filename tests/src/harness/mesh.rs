@@ -24,14 +24,14 @@ use nix::sys::signal::Signal;
 const SHOWN: usize = 60;
 
 /// The executables under test.
-pub(crate) struct Programs {
+pub struct Programs {
     built: BTreeMap<String, PathBuf>,
     envoy: PathBuf,
 }
 
 impl Programs {
     /// Built and fetched on first use.
-    pub(crate) fn get() -> &'static Self {
+    pub fn get() -> &'static Self {
         static PROGRAMS: OnceLock<Programs> = OnceLock::new();
         PROGRAMS.get_or_init(|| {
             let source = release::source::Source::read().unwrap();
@@ -40,18 +40,19 @@ impl Programs {
         })
     }
 
-    pub(crate) fn path(&self, name: &str) -> &Path {
+    /// Where the executable of this name lies.
+    pub fn path(&self, name: &str) -> &Path {
         if name == "envoy" { &self.envoy } else { &self.built[name] }
     }
 }
 
 /// A control plane in a folder of its own.
-pub(crate) struct Mesh {
+pub struct Mesh {
     cp: Option<Process>,
     /// REST API.
-    pub(crate) api: SocketAddr,
+    pub api: SocketAddr,
     /// Where proxies connect.
-    pub(crate) dp_server: SocketAddr,
+    pub dp_server: SocketAddr,
     environment: Vec<(String, String)>,
     // Dropped last: everything of the above writes there.
     dir: tempfile::TempDir,
@@ -59,12 +60,12 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     /// Starts a control plane and waits until its default mesh is there and proxies need no flag to trust it.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// The same, with more settings.
-    pub(crate) fn start_with(settings: &[(&str, &str)]) -> Self {
+    pub fn start_with(settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new().prefix("kuma-mesh-").tempdir().unwrap();
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (api, dp_server) = (at(free_port()), at(free_port()));
@@ -88,7 +89,7 @@ impl Mesh {
     }
 
     /// Starts the control plane (again), on the same ports and in the same folder.
-    pub(crate) fn start_cp(&mut self) {
+    pub fn start_cp(&mut self) {
         let mark = self.path("local/dataplane-token");
         let before = fs::read(&mark).ok();
         self.start_cp_only();
@@ -97,7 +98,7 @@ impl Mesh {
     }
 
     /// Starts the control plane and does not wait for it.
-    pub(crate) fn start_cp_only(&mut self) {
+    pub fn start_cp_only(&mut self) {
         let environment = &self.environment;
         self.cp =
             Some(Process::start("kuma-cp", Programs::get().path("kuma-cp"), &self.path("kuma-cp.log"), |command| {
@@ -106,29 +107,29 @@ impl Mesh {
     }
 
     /// The control plane's process.
-    pub(crate) fn cp(&mut self) -> &mut Process {
+    pub fn cp(&mut self) -> &mut Process {
         self.cp.as_mut().unwrap()
     }
 
     /// A path in the folder of this mesh.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Writes a file into the folder.
-    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).unwrap();
         path
     }
 
     /// One request to the REST API.
-    pub(crate) fn rest(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer, String> {
+    pub fn rest(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer, String> {
         Client::new(self.api).send(method, path, &[("content-type", "application/json")], body)
     }
 
     /// Runs kumactl; what it prints.
-    pub(crate) fn kumactl(&self, arguments: &[&str]) -> String {
+    pub fn kumactl(&self, arguments: &[&str]) -> String {
         let output = self.try_kumactl(arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "kumactl {arguments:?}: {}", text(&output.stderr));
@@ -136,7 +137,7 @@ impl Mesh {
     }
 
     /// Runs kumactl, however it ends.
-    pub(crate) fn try_kumactl(&self, arguments: &[&str]) -> Output {
+    pub fn try_kumactl(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(Programs::get().path("kumactl"));
         command.arg("--config-file").arg(self.path("kumactl.yaml")).args(arguments);
         command.env_clear().env("HOME", self.path("home")).stdin(Stdio::null());
@@ -144,13 +145,13 @@ impl Mesh {
     }
 
     /// Applies resources.
-    pub(crate) fn apply(&self, documents: &str) {
+    pub fn apply(&self, documents: &str) {
         let file = self.file("applied.yaml", documents);
         self.kumactl(&["apply", "-f", file.to_str().unwrap()]);
     }
 
     /// Starts a kuma-dp that does not have to come up; the Dataplane is as given.
-    pub(crate) fn kuma_dp(&self, name: &str, dataplane: &str, arguments: &[&str]) -> Proxy {
+    pub fn kuma_dp(&self, name: &str, dataplane: &str, arguments: &[&str]) -> Proxy {
         let file = self.file(&format!("{name}.yaml"), dataplane);
         let given = |flag: &str| arguments.contains(&flag);
         let (address, envoy) = (format!("https://{}", self.dp_server), Programs::get().path("envoy"));
@@ -173,7 +174,7 @@ impl Mesh {
     }
 
     /// Starts a kuma-dp and waits until its Envoy is configured by the control plane.
-    pub(crate) fn proxy(&self, name: &str, dataplane: &str, arguments: &[&str]) -> Proxy {
+    pub fn proxy(&self, name: &str, dataplane: &str, arguments: &[&str]) -> Proxy {
         let mut proxy = self.kuma_dp(name, dataplane, arguments);
         eventually(&format!("{name} online"), || {
             assert_eq!(proxy.process.has_ended(), None, "kuma-dp {name} has ended");
@@ -205,32 +206,35 @@ impl Drop for Mesh {
 
 /// A kuma-dp with its Envoy.
 #[derive(Debug)]
-pub(crate) struct Proxy {
-    pub(crate) name: String,
-    pub(crate) admin: Admin,
-    pub(crate) process: Process,
+pub struct Proxy {
+    /// Name of its Dataplane.
+    pub name: String,
+    /// Envoy's admin interface.
+    pub admin: Admin,
+    /// The kuma-dp.
+    pub process: Process,
 }
 
 impl Proxy {
     /// Process id of its Envoy.
-    pub(crate) fn envoy(&self) -> Option<i32> {
+    pub fn envoy(&self) -> Option<i32> {
         self.process.child_with("--config-path")
     }
 
     /// Asks it to end, as a service manager does.
-    pub(crate) fn terminate(&self) {
+    pub fn terminate(&self) {
         self.process.signal(Signal::SIGTERM);
     }
 
     /// Waits until it ends, with status 0.
-    pub(crate) fn ends_well(&mut self, within: Duration) {
+    pub fn ends_well(&mut self, within: Duration) {
         let status = self.process.ended(within);
         assert!(status.success(), "kuma-dp {}: {status}", self.name);
     }
 }
 
 /// A Dataplane on an address of its own with one HTTP inbound.
-pub(crate) fn dataplane(name: &str, workload: &str, address: Ipv4Addr, port: u16, service_port: u16) -> String {
+pub fn dataplane(name: &str, workload: &str, address: Ipv4Addr, port: u16, service_port: u16) -> String {
     format!(
         "type: Dataplane\nmesh: default\nname: {name}\nlabels:\n  kuma.io/workload: {workload}\n  instance: {name}\n\
          networking:\n  address: {address}\n  inbound:\n    - {{name: http, port: {port}, servicePort: {service_port}, \
@@ -239,7 +243,7 @@ pub(crate) fn dataplane(name: &str, workload: &str, address: Ipv4Addr, port: u16
 }
 
 /// Outbounds of a Dataplane, to be appended: local port, MeshService, its port.
-pub(crate) fn outbounds(outbounds: &[(u16, &str, u16)]) -> String {
+pub fn outbounds(outbounds: &[(u16, &str, u16)]) -> String {
     let one = |(port, service, service_port): &(u16, &str, u16)| {
         format!("    - {{port: {port}, backendRef: {{kind: MeshService, name: {service}, port: {service_port}}}}}\n")
     };
@@ -247,7 +251,7 @@ pub(crate) fn outbounds(outbounds: &[(u16, &str, u16)]) -> String {
 }
 
 /// Status and body of a GET over a new connection; the error as status 0.
-pub(crate) fn ask(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+pub fn ask(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     match http::get(address, path, headers) {
         Ok(answer) => (answer.status, answer.body),
         Err(error) => (0, error),
