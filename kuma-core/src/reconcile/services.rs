@@ -1,14 +1,11 @@
 //! MeshServices from the label `kuma.io/workload` of Dataplanes: one per workload and mesh.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Service, Settings, Work, is_local};
+use super::{Service, Settings, is_local};
 use crate::{
     meta::{Labels, Meta, label},
     names,
-    registry::Kind,
     resource::{Key, Resource},
     resources::{
         Dataplane, IntOrString, LabelSelector, MeshService, MeshServicePort, MeshServiceSelector, MeshServiceStatus,
@@ -18,77 +15,82 @@ use crate::{
 /// Marks the objects that are made here.
 const MANAGED_BY: &str = "meshservice-generator";
 
-/// Brings the generated services up to date; returns when the next one is to be made, or will have been unused for too
-/// long.
-pub(super) fn generate(work: &mut Work, settings: &Settings, now: Timestamp) -> Option<Timestamp> {
-    let mut wanted: BTreeMap<Key, Vec<Vec<MeshServicePort>>> = BTreeMap::new();
-    let mut since: BTreeMap<Key, Timestamp> = BTreeMap::new();
-    for (key, dataplane) in work.by_age() {
-        let Some(workload) = workload(dataplane) else { continue };
-        let ports = ports(dataplane);
-        if ports.is_empty() || !work.meshes.contains(&key.mesh) {
-            continue;
-        }
-        let service = Key::new(Kind::MeshService, key.mesh.clone(), workload);
-        since.entry(service.clone()).or_insert(dataplane.meta.created);
-        wanted.entry(service).or_default().push(ports);
-    }
-    let mut due: Option<Timestamp> = None;
-    let settle = SignedDuration::try_from(settings.settle).unwrap_or(SignedDuration::MAX);
-    for (key, candidates) in &wanted {
-        match work.services.get_mut(key) {
-            // Somebody wrote a service of this name: it stays as it is.
-            Some(service) if !generated(&service.meta) => {}
-            Some(service) => {
-                if service.meta.labels.contains_key(label::GRACE_PERIOD_STARTED) {
-                    let mut labels = (*service.meta.labels).clone();
-                    labels.remove(label::GRACE_PERIOD_STARTED);
-                    service.meta.labels = labels.into();
-                }
-                if !candidates.contains(&service.spec.ports)
-                    && let Some(first) = candidates.first()
-                {
-                    service.spec.ports.clone_from(first);
-                }
-            }
-            None => {
-                let (Some(first), Some(since)) = (candidates.first(), since.get(key)) else { continue };
-                if now.duration_since(*since) < settle {
-                    note(&mut due, *since, settle);
-                    continue;
-                }
-                work.services.insert(key.clone(), new_service(key, first, settings));
-            }
-        }
-    }
-    let used: BTreeSet<&Key> = wanted.keys().collect();
-    let grace = SignedDuration::try_from(settings.grace_period).unwrap_or(SignedDuration::MAX);
-    work.services.retain(|key, service| {
-        if used.contains(key) || !generated(&service.meta) {
-            return true;
-        }
-        let started = service.meta.label(label::GRACE_PERIOD_STARTED).and_then(|t| t.parse::<Timestamp>().ok());
-        let Some(started) = started else {
-            let mut labels = (*service.meta.labels).clone();
-            labels.insert(label::GRACE_PERIOD_STARTED.into(), now.to_string());
-            service.meta.labels = labels.into();
-            note(&mut due, now, grace);
-            return true;
-        };
-        if now.duration_since(started) >= grace {
-            return false;
-        }
-        note(&mut due, started, grace);
-        true
-    });
-    due
+/// What the Dataplanes of a workload ask for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    /// Creation of the oldest Dataplane that has ports.
+    pub(super) since: Timestamp,
+    /// Its ports.
+    pub(super) ports: &'a [MeshServicePort],
+    /// Some Dataplane has the ports that the stored service has.
+    pub(super) confirmed: bool,
 }
 
-fn note(due: &mut Option<Timestamp>, started: Timestamp, grace: SignedDuration) {
-    // A period that ends beyond the calendar never ends.
-    if let Ok(end) = started.checked_add(grace) {
-        *due = Some(due.map_or(end, |d| d.min(end)));
+/// What becomes of a service.
+pub(super) struct Decision {
+    /// The service, statuses still as stored; `None` if there is none (any more, or yet).
+    pub(super) service: Option<Service>,
+    /// When time alone changes the decision.
+    pub(super) due: Option<Timestamp>,
+}
+
+/// Decides about the service of one name.
+pub(super) fn decide(
+    key: &Key,
+    stored: Option<&Resource<MeshService>>,
+    wanted: Option<Wanted<'_>>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Decision {
+    let service = stored.map(Service::of);
+    // What somebody wrote himself stays as it is.
+    if !settings.generate_services || service.as_ref().is_some_and(|s| !generated(&s.meta)) {
+        return Decision { service, due: None };
     }
+    match (service, wanted) {
+        (Some(service), Some(wanted)) => Decision { service: Some(used(service, wanted)), due: None },
+        (Some(service), None) => unused(service, settings, now),
+        (None, Some(wanted)) => {
+            let settle = SignedDuration::try_from(settings.settle).unwrap_or(SignedDuration::MAX);
+            if now.duration_since(wanted.since) < settle {
+                return Decision { service: None, due: end(wanted.since, settle) };
+            }
+            Decision { service: Some(new_service(key, wanted.ports, settings)), due: None }
+        }
+        (None, None) => Decision { service: None, due: None },
+    }
+}
+
+fn used(mut service: Service, wanted: Wanted<'_>) -> Service {
+    if service.meta.labels.contains_key(label::GRACE_PERIOD_STARTED) {
+        let mut labels = (*service.meta.labels).clone();
+        labels.remove(label::GRACE_PERIOD_STARTED);
+        service.meta.labels = labels.into();
+    }
+    if !wanted.confirmed {
+        service.spec.ports = wanted.ports.to_vec();
+    }
+    service
+}
+
+fn unused(mut service: Service, settings: &Settings, now: Timestamp) -> Decision {
+    let grace = SignedDuration::try_from(settings.grace_period).unwrap_or(SignedDuration::MAX);
+    let started = service.meta.label(label::GRACE_PERIOD_STARTED).and_then(|t| t.parse::<Timestamp>().ok());
+    let Some(started) = started else {
+        let mut labels = (*service.meta.labels).clone();
+        labels.insert(label::GRACE_PERIOD_STARTED.into(), now.to_string());
+        service.meta.labels = labels.into();
+        return Decision { service: Some(service), due: end(now, grace) };
+    };
+    if now.duration_since(started) >= grace {
+        return Decision { service: None, due: None };
+    }
+    Decision { service: Some(service), due: end(started, grace) }
+}
+
+/// A period that ends beyond the calendar never ends.
+fn end(started: Timestamp, period: SignedDuration) -> Option<Timestamp> {
+    started.checked_add(period).ok()
 }
 
 fn generated(meta: &Meta) -> bool {
@@ -101,8 +103,9 @@ pub(super) fn workload(dataplane: &Resource<Dataplane>) -> Option<&str> {
     (!workload.is_empty() && names::dns1035_label(workload).is_empty()).then_some(workload)
 }
 
-fn ports(dataplane: &Resource<Dataplane>) -> Vec<MeshServicePort> {
-    let inbounds = dataplane.spec().networking.iter().flat_map(|n| &n.inbound);
+/// The ports that a Dataplane asks for, one per inbound.
+pub(super) fn ports(dataplane: &Dataplane) -> Vec<MeshServicePort> {
+    let inbounds = dataplane.networking.iter().flat_map(|n| &n.inbound);
     inbounds
         .map(|inbound| MeshServicePort {
             name: Some(inbound.section()),

@@ -1,10 +1,15 @@
+//! What is derived, from scratch. The incremental way is held to the same by `property`.
+
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 
 use super::*;
 use crate::{
     meta::{Labels, label},
     resource::NoStatus,
-    resources::{DataplaneInsight, Inbound, Mesh, Networking, ServiceState, Subscription},
+    resources::{Dataplane, DataplaneInsight, Inbound, Mesh, Networking, ServiceState, Subscription, Workload},
+    state::MeshState,
     store::Change,
 };
 
@@ -139,6 +144,15 @@ fn differing_ports_of_one_workload_do_not_flap() {
     let state = apply(&state, &reconcile(&state, &settings(), at(0), &mut vips));
     assert_eq!(service(&state).expect("a service").spec().ports[0].port, 80);
     assert!(reconcile(&state, &settings(), at(1), &mut vips).writes.is_empty());
+}
+
+#[test]
+fn an_address_of_a_write_that_failed_is_given_again() {
+    let state = MeshState::of([mesh(), dataplane("a-1", 80)]);
+    let mut vips = Vips::new(settings().service_range);
+    reconcile(&state, &settings(), at(0), &mut vips);
+    let state = apply(&state, &reconcile(&state, &settings(), at(0), &mut vips));
+    assert_eq!(service(&state).expect("a service").status().vips[0].ip, "241.0.0.0");
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub struct DataplaneRef {
 }
 
 /// A port of a service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MeshServicePort {
     /// Section name; the number is used where it is absent.
@@ -86,7 +86,7 @@ impl MeshServicePort {
 }
 
 /// A JSON number or a string, written back as it came.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum IntOrString {
     /// A whole number.
@@ -200,7 +200,7 @@ pub struct Condition {
 }
 
 /// Counts of proxies; zeros are left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServiceProxies {
     /// With a live stream.

@@ -21,7 +21,7 @@ pub struct WorkloadStatus {
 }
 
 /// Counts of proxies; all three are always printed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkloadProxies {
     /// With a live stream.
