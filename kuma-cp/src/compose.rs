@@ -13,14 +13,14 @@ use kuma_core::{
     admit,
     ir::CidrText,
     labels::Site,
-    plan::PlanSettings,
+    plan::{Names, PlanSettings},
     reconcile,
     registry::Kind,
     resource::Key,
     resources::GlobalSecret,
     store::{MemoryStore, Store},
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use xds_gen::{bootstrap::BootstrapSettings, hds::HdsSettings};
 
@@ -28,7 +28,7 @@ use crate::{
     api::{ApiContext, OfflineInspect},
     auth::ProxyAuthenticator,
     config::{Config, Environment, Mode, StoreType},
-    controllers::{boot::BootSettings, derive, kept::Kept, keys},
+    controllers::{boot::BootSettings, derive, dns, kept::Kept, keys},
     dp_server::{
         admin_ca::{self, ADMIN_CA_SECRET, AdminCa},
         ads::Ads,
@@ -52,6 +52,8 @@ const INSIGHT_QUEUE: usize = 1024;
 const GRACE: Duration = Duration::from_mins(1);
 /// How old a Dataplane is before a MeshService is made for it.
 const SETTLE: Duration = Duration::from_millis(500);
+/// DNS names of Dataplanes are not asked for more often.
+const SHORTEST_DNS_REFRESH: Duration = Duration::from_secs(1);
 /// Streams in their first full send, per core.
 const ADMITTED_PER_CORE: usize = 4;
 
@@ -69,6 +71,8 @@ pub struct Parts {
     pub hds: Option<Arc<Hds>>,
     /// Planning.
     pub world: WorldHandle,
+    /// Addresses of the DNS names that Dataplanes carry.
+    pub names: watch::Receiver<Arc<Names>>,
     /// What is made at the start.
     pub boot: BootSettings,
     /// Issues certificates around admin listeners.
@@ -99,6 +103,11 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
     let render = EnvoyRender::new(admin_ca::as_issuer(&admin_ca));
     let (world, _) = world::spawn(plan.clone(), render).context("no thread for planning")?;
     tasks.spawn(feed_world(state.clone(), world.clone(), admin_ca.clone(), stop.clone()));
+
+    let (publish, names) = watch::channel(Arc::default());
+    let refresh = config.general.dns_cache_ttl.to_std().max(SHORTEST_DNS_REFRESH);
+    tasks.spawn(dns::run(Arc::new(dns::SystemResolver), state.clone(), refresh, publish, stop.clone()));
+    tasks.spawn(dns::feed_world(names.clone(), world.clone()));
 
     let derived = derived_settings(config, &zone)?;
     tasks.spawn(derive::run(store.clone(), state.clone(), derived, stop.clone()));
@@ -152,7 +161,7 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
         skip_mesh: config.defaults.skip_mesh_creation,
         skip_hostname_generators: config.defaults.skip_hostname_generators,
     };
-    Ok(Parts { site, store, state, ads, hds, world, boot, admin_ca, plan, instance: instance.into(), tasks })
+    Ok(Parts { site, store, state, ads, hds, world, names, boot, admin_ca, plan, instance: instance.into(), tasks })
 }
 
 fn health_checks(
@@ -260,7 +269,7 @@ async fn feed_world(state: StateHandle, world: WorldHandle, admin_ca: Arc<AdminC
 /// Keys of the configuration that cannot be read.
 pub fn api(config: &Config, parts: &Parts) -> anyhow::Result<Arc<ApiContext>> {
     let inspect = EnvoyAdmin {
-        plans: OfflineInspect { settings: parts.plan.clone(), names: Arc::default() },
+        plans: OfflineInspect { settings: parts.plan.clone(), names: parts.names.clone() },
         ca: parts.admin_ca.clone(),
         default_port: config.bootstrap_server.params.admin_port,
     };

@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod derive;
+pub mod dns;
 pub mod kept;
 pub mod keys;
 pub mod local_trust;

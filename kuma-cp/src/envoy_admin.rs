@@ -74,7 +74,8 @@ impl Inspect for EnvoyAdmin {
         view: AdminView,
     ) -> Result<AdminAnswer, InspectError> {
         let meta = &dataplane.meta;
-        let place = place(state, dataplane, &self.plans.names, self.default_port).map_err(|e| {
+        let names = self.plans.names.borrow().clone();
+        let place = place(state, dataplane, &names, self.default_port).map_err(|e| {
             InspectError::Unreachable(format!(
                 "the Envoy of {} in mesh {} has no admin address: {e}",
                 meta.name, meta.mesh

@@ -12,6 +12,7 @@ use kuma_core::{
     state::MeshState,
 };
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 use xds_gen::{
     json::bytes_to_json,
     render::{AdminTls, render_proxy},
@@ -21,12 +22,21 @@ use xds_gen::{
 use super::context::{AdminAnswer, AdminView, Inspect, InspectError};
 
 /// Plans and renders on request; knows no Envoy.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct OfflineInspect {
     /// Settings of plans.
     pub settings: PlanSettings,
-    /// Addresses of the names that Dataplanes carry instead of an IP.
-    pub names: Arc<Names>,
+    /// Addresses of the names that Dataplanes carry instead of an IP, as streams are planned with.
+    pub names: watch::Receiver<Arc<Names>>,
+}
+
+impl Default for OfflineInspect {
+    /// Knows no names.
+    fn default() -> Self {
+        // What is in it can be read without its sender.
+        let (_, names) = watch::channel(Arc::default());
+        Self { settings: PlanSettings::default(), names }
+    }
 }
 
 #[async_trait]
@@ -36,11 +46,12 @@ impl Inspect for OfflineInspect {
         let insight = Key::new(Kind::DataplaneInsight, meta.mesh.clone(), meta.name.clone());
         let insight = state.get(&insight).ok_or(InspectError::NotFound)?;
         let metadata = insight.spec::<DataplaneInsight>().and_then(|i| i.metadata.clone()).unwrap_or_default();
-        let facts = DataplaneFacts::of(dataplane, &self.names).ok_or_else(|| {
+        let names = self.names.borrow().clone();
+        let facts = DataplaneFacts::of(dataplane, &names).ok_or_else(|| {
             InspectError::Failed(format!("the address of Dataplane {} of mesh {} is not known", meta.name, meta.mesh))
         })?;
         let proxy = ProxyFacts::new(Arc::new(facts), &NodeFacts::from_metadata(&metadata));
-        let ir = plan_proxy(&MeshFacts::of(state, &meta.mesh, &self.names), &self.settings, &proxy, shadow);
+        let ir = plan_proxy(&MeshFacts::of(state, &meta.mesh, &names), &self.settings, &proxy, shadow);
         // The admin listener is shown without its secrets.
         shown(&render_proxy(&ir, Arc::new(Own::new((*proxy.own).clone())), Some(&AdminTls::default())))
     }
