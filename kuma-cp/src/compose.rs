@@ -29,6 +29,7 @@ use crate::{
     auth::ProxyAuthenticator,
     config::{Config, Environment, Mode, StoreType},
     controllers::{boot::BootSettings, derive, dns, kept::Kept, keys},
+    diagnostics::metrics::{Metrics, objects::Objects},
     dp_server::{
         admin_ca::{self, ADMIN_CA_SECRET, AdminCa},
         ads::Ads,
@@ -89,7 +90,7 @@ pub struct Parts {
 ///
 /// # Errors
 /// A configuration that this version cannot run, or that holds values that do not fit.
-pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyhow::Result<Parts> {
+pub fn start(config: &Config, instance: &str, metrics: &Metrics, stop: &CancellationToken) -> anyhow::Result<Parts> {
     supported(config)?;
     let zone: Arc<str> = config.multizone.zone.name.as_str().into();
     let site = Site { any_origin: config.multizone.zone.disable_origin_label_validation, ..Site::zone(zone.clone()) };
@@ -97,11 +98,14 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Timestamp::now));
     let (feed, state) = Feed::new(store.clone());
     tasks.spawn(feed.run(stop.clone()));
+    if config.metrics.control_plane.report_resources_count {
+        metrics.register(|registry| registry.register_collector(Box::new(Objects(state.clone()))));
+    }
 
     let plan = PlanSettings::new(zone.clone(), internal_cidrs(config));
     let admin_ca = Arc::new(AdminCa::default());
     let render = EnvoyRender::new(admin_ca::as_issuer(&admin_ca));
-    let (world, _) = world::spawn(plan.clone(), render).context("no thread for planning")?;
+    let (world, _) = world::spawn(plan.clone(), render, metrics.planning.clone()).context("no thread for planning")?;
     tasks.spawn(feed_world(state.clone(), world.clone(), admin_ca.clone(), stop.clone()));
 
     let (publish, names) = watch::channel(Arc::default());
@@ -141,7 +145,7 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
         tasks: tasks.clone(),
         brought: Arc::new(Mutex::new(HashSet::new())),
     });
-    let hds = health_checks(config, &connector, &tasks, stop);
+    let hds = health_checks(config, &connector, metrics, &tasks, stop);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let ads = Arc::new(Ads {
         connector,
@@ -151,6 +155,7 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
         insights,
         admission: Arc::new(Semaphore::new(cores * ADMITTED_PER_CORE)),
         grace_until: Some(Instant::now() + GRACE),
+        metrics: metrics.xds.clone(),
         instance: instance.into(),
         stop: stop.clone(),
         tasks: tasks.clone(),
@@ -167,6 +172,7 @@ pub fn start(config: &Config, instance: &str, stop: &CancellationToken) -> anyho
 fn health_checks(
     config: &Config,
     connector: &Arc<Connector>,
+    metrics: &Metrics,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Option<Arc<Hds>> {
@@ -191,6 +197,7 @@ fn health_checks(
         watched,
         leases: Leases::default(),
         settings,
+        metrics: metrics.hds.clone(),
         stop: stop.clone(),
         tasks: tasks.clone(),
     }))

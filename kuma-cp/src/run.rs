@@ -44,14 +44,14 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     let metrics = Arc::new(Metrics::new(&config.multizone.zone.name, &log));
     metrics.set_info(&instance, "");
     let readiness = Readiness::of(["defaults", "servers"]);
-    let diagnostics = Diagnostics { readiness: readiness.clone(), metrics, log };
+    let diagnostics = Diagnostics { readiness: readiness.clone(), metrics: metrics.clone(), log };
     // Everything that can fail for the want of a port fails before anything is served.
     let servers = TaskTracker::new();
     let diagnostics = serve_diagnostics(&config, diagnostics, stop.clone()).await?;
     let dp_server = bind_dp_server(&config).await?;
     let api = bind_api(&config).await?;
 
-    let parts = compose::start(&config, &instance, &stop)?;
+    let parts = compose::start(&config, &instance, &metrics, &stop)?;
     servers.spawn(diagnostics);
     let certificate = dp_server_certificate(&config)?;
     let bootstraps = compose::bootstraps(&config, &parts, certificate.clone());
@@ -59,10 +59,12 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     if let Some(hds) = &parts.hds {
         doors = doors.merge(health(hds.clone()));
     }
+    let doors = metrics.grpc.observe(metrics.dp_server.observe(doors));
     servers.spawn(dp_server.serve(doors, stop.clone()));
     let context = compose::api(&config, &parts)?;
     for (port, scheme) in api {
-        servers.spawn(port.serve(api::router(context.clone(), scheme), stop.clone()));
+        let router = metrics.api_server.observe(api::router(context.clone(), scheme));
+        servers.spawn(port.serve(router, stop.clone()));
     }
     readiness.done("servers");
     boot::run(&parts.store, &parts.state, &parts.boot).await.context("default resources cannot be made")?;

@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use arc_swap::ArcSwapOption;
@@ -24,7 +25,7 @@ use xds_gen::{
 
 pub use render::EnvoyRender;
 
-use crate::dp_server::leases::Proxy;
+use crate::{diagnostics::metrics::planning::PlanningMetrics, dp_server::leases::Proxy};
 
 /// Messages that wait for the thread; senders wait when it is full.
 const MAILBOX: usize = 4096;
@@ -34,7 +35,7 @@ const MOST_NAMES: usize = 64;
 /// What the thread is told.
 enum Message {
     /// The store changed.
-    Changed { state: MeshState, changes: Vec<StoreChange> },
+    Changed { state: MeshState, changes: Vec<StoreChange>, at: Instant },
     /// A stream was accepted.
     Up { up: StreamUp, answer: oneshot::Sender<View> },
     /// A stream ended.
@@ -82,7 +83,7 @@ impl WorldHandle {
     /// # Errors
     /// [`Ended`] at shutdown.
     pub async fn changed(&self, state: MeshState, changes: Vec<StoreChange>) -> Result<(), Ended> {
-        self.mailbox.send(Message::Changed { state, changes }).await.map_err(|_| Ended)
+        self.mailbox.send(Message::Changed { state, changes, at: Instant::now() }).await.map_err(|_| Ended)
     }
 
     /// Hands over the addresses of all DNS names that Dataplanes carry.
@@ -124,6 +125,16 @@ struct Pending {
     set: bool,
     endpoints: Vec<Arc<str>>,
     all_endpoints: bool,
+    since: Option<Instant>,
+}
+
+/// What a stream is told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// What may have changed of what it is to have.
+    pub changes: Vec<Change>,
+    /// When the oldest change that led to this came in; `None` if nothing is told.
+    pub since: Option<Instant>,
 }
 
 /// What a stream holds while it lives; dropping it ends the planning for it.
@@ -144,8 +155,8 @@ impl View {
         self.slot.changed.notified().await;
     }
 
-    /// What changed since the last call.
-    pub fn take_changes(&mut self) -> Vec<Change> {
+    /// What changed since the last call. The set is to be read afterwards: it is as new as what is told, or newer.
+    pub fn take_changes(&mut self) -> Told {
         let pending = std::mem::take(&mut *self.slot.pending.lock().unwrap_or_else(PoisonError::into_inner));
         let mut changes = Vec::new();
         if pending.set {
@@ -155,7 +166,7 @@ impl View {
         } else {
             changes.extend(pending.endpoints.into_iter().map(|name| Change::Named(TypeUrl::Endpoint, name)));
         }
-        changes
+        Told { changes, since: pending.since }
     }
 }
 
@@ -208,7 +219,11 @@ impl Source for Published {
 ///
 /// # Errors
 /// If the operating system has no thread to give.
-pub fn spawn<R>(settings: PlanSettings, render: R) -> std::io::Result<(WorldHandle, std::thread::JoinHandle<()>)>
+pub fn spawn<R>(
+    settings: PlanSettings,
+    render: R,
+    metrics: PlanningMetrics,
+) -> std::io::Result<(WorldHandle, std::thread::JoinHandle<()>)>
 where
     R: Render<Unit = Arc<Rendered>> + Clone + Send + 'static,
 {
@@ -218,7 +233,9 @@ where
         World {
             settings,
             render,
+            metrics,
             engine: None,
+            counted: Counters::default(),
             state: None,
             names: Arc::default(),
             slots: HashMap::new(),
@@ -233,7 +250,10 @@ where
 struct World<R: Render> {
     settings: PlanSettings,
     render: R,
+    metrics: PlanningMetrics,
     engine: Option<Engine<R>>,
+    /// What of the engine's work is in the metrics.
+    counted: Counters,
     state: Option<MeshState>,
     names: Arc<Names>,
     slots: HashMap<StreamId, Entry>,
@@ -249,19 +269,20 @@ struct Entry {
 impl<R: Render<Unit = Arc<Rendered>> + Clone> World<R> {
     fn run(mut self, mut mailbox: mpsc::Receiver<Message>) {
         while let Some(message) = mailbox.blocking_recv() {
-            let mut batch = Batch::default();
-            self.take(message, &mut batch);
+            let (mut batch, mut since) = (Batch::default(), Instant::now());
+            self.take(message, &mut batch, &mut since);
             // What has come in while the last batch was worked on is one batch.
             while let Ok(message) = mailbox.try_recv() {
-                self.take(message, &mut batch);
+                self.take(message, &mut batch, &mut since);
             }
-            self.step(batch);
+            self.step(batch, since);
         }
     }
 
-    fn take(&mut self, message: Message, batch: &mut Batch) {
+    fn take(&mut self, message: Message, batch: &mut Batch, since: &mut Instant) {
         match message {
-            Message::Changed { state, changes } => {
+            Message::Changed { state, changes, at } => {
+                *since = at.min(*since);
                 batch.state = Some(state);
                 batch.changes.extend(changes);
             }
@@ -294,47 +315,63 @@ impl<R: Render<Unit = Arc<Rendered>> + Clone> World<R> {
         }
     }
 
-    fn step(&mut self, batch: Batch) {
+    fn step(&mut self, batch: Batch, since: Instant) {
         if batch.is_empty() {
             return;
         }
         if batch.state.is_some() {
             self.state.clone_from(&batch.state);
         }
-        let (settings, render) = (&self.settings, &self.render);
-        let engine = self.engine.get_or_insert_with(|| Engine::new(settings.clone(), render.clone()));
-        let wakes = catch_unwind(AssertUnwindSafe(|| engine.step(batch)));
-        match wakes {
-            Ok(wakes) => self.publish(wakes),
-            Err(_) => self.rebuild(),
+        let engine = match self.engine.take() {
+            Some(engine) => engine,
+            None => self.new_engine(),
+        };
+        if self.run_engine(engine, batch, since).is_err() {
+            self.rebuild(since);
         }
     }
 
+    fn new_engine(&mut self) -> Engine<R> {
+        self.counted = Counters::default();
+        Engine::new(self.settings.clone(), self.render.clone())
+    }
+
+    /// Steps an engine and keeps it, unless it panics.
+    fn run_engine(&mut self, mut engine: Engine<R>, batch: Batch, since: Instant) -> std::thread::Result<()> {
+        let begin = Instant::now();
+        let wakes = catch_unwind(AssertUnwindSafe(|| engine.step(batch))).inspect_err(|_| self.metrics.failed())?;
+        let counters = engine.counters();
+        self.metrics.planned(begin.elapsed(), counters - self.counted);
+        self.counted = counters;
+        self.engine = Some(engine);
+        self.publish(wakes, since);
+        Ok(())
+    }
+
     /// A panic may have left the engine half-way: it is made anew from the state; streams keep what they have.
-    fn rebuild(&mut self) {
+    fn rebuild(&mut self, since: Instant) {
         tracing::error!("planning failed unexpectedly; all proxies keep their configuration and are planned anew");
-        let mut engine = Engine::new(self.settings.clone(), self.render.clone());
+        let engine = self.new_engine();
         let batch = Batch {
             state: self.state.clone(),
             up: self.slots.values().map(|e| e.up.clone()).collect(),
             names: Some(self.names.clone()),
             ..Batch::default()
         };
-        match catch_unwind(AssertUnwindSafe(|| engine.step(batch))) {
-            Ok(wakes) => {
-                self.engine = Some(engine);
-                self.publish(wakes);
-            }
-            Err(_) => {
-                tracing::error!("planning fails for this state; proxies keep their configuration until it changes");
-                self.engine = None;
-            }
+        if self.run_engine(engine, batch, since).is_err() {
+            tracing::error!("planning fails for this state; proxies keep their configuration until it changes");
         }
     }
 
-    fn publish(&self, wakes: Vec<Wake<Arc<Rendered>>>) {
+    fn publish(&self, wakes: Vec<Wake<Arc<Rendered>>>, since: Instant) {
         for wake in wakes {
             let Some(entry) = self.slots.get(&wake.stream) else { continue };
+            let new_set = wake.set.is_some();
+            // First the set, then the word of it: a stream that is told reads what it is told of.
+            if let Some((set, endpoints)) = wake.set {
+                let own = Own::new((*set.own).clone());
+                entry.slot.set.store(Some(Arc::new(Published { set, endpoints, own })));
+            }
             {
                 let mut pending = entry.slot.pending.lock().unwrap_or_else(PoisonError::into_inner);
                 if pending.endpoints.len() + wake.endpoints.len() > MOST_NAMES {
@@ -343,11 +380,8 @@ impl<R: Render<Unit = Arc<Rendered>> + Clone> World<R> {
                 } else {
                     pending.endpoints.extend(wake.endpoints);
                 }
-                pending.set |= wake.set.is_some();
-            }
-            if let Some((set, endpoints)) = wake.set {
-                let own = Own::new((*set.own).clone());
-                entry.slot.set.store(Some(Arc::new(Published { set, endpoints, own })));
+                pending.set |= new_set;
+                pending.since.get_or_insert(since);
             }
             entry.slot.changed.notify_one();
         }

@@ -21,6 +21,20 @@ use prometheus_client::{
 
 use crate::{logging::LogControl, version};
 
+pub mod discovery;
+pub mod exact;
+pub mod grpc;
+pub mod health;
+pub mod http;
+pub mod objects;
+pub mod planning;
+
+use discovery::DiscoveryMetrics;
+use grpc::GrpcMetrics;
+use health::HealthMetrics;
+use http::HttpMetrics;
+use planning::PlanningMetrics;
+
 /// Type of the text that is served.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -30,6 +44,18 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     /// 1 while this instance is the leader.
     pub leader: Gauge,
+    /// Requests to the REST API.
+    pub api_server: HttpMetrics,
+    /// Requests to the data plane server, gRPC apart.
+    pub dp_server: HttpMetrics,
+    /// gRPC calls of the data plane server.
+    pub grpc: GrpcMetrics,
+    /// Streams of configuration.
+    pub xds: DiscoveryMetrics,
+    /// Streams of health checks.
+    pub hds: HealthMetrics,
+    /// Planning.
+    pub planning: PlanningMetrics,
     info: Family<Vec<(String, String)>, Gauge>,
 }
 
@@ -43,7 +69,17 @@ impl Metrics {
         registry.register("leader", "1 indicates that this instance is leader", leader.clone());
         registry.register("kuma_cp_log_lines", "Number of lines that were logged", log.lines());
         registry.register_collector(Box::new(Process));
-        Self { registry: Mutex::new(registry), leader, info }
+        Self {
+            leader,
+            api_server: HttpMetrics::new(&mut registry, "api_server"),
+            dp_server: HttpMetrics::new(&mut registry, "dp_server"),
+            grpc: GrpcMetrics::new(&mut registry),
+            xds: DiscoveryMetrics::new(&mut registry),
+            hds: HealthMetrics::new(&mut registry),
+            planning: PlanningMetrics::new(&mut registry),
+            info,
+            registry: Mutex::new(registry),
+        }
     }
 
     /// Says which instance this is. The cluster is known some time after the start.

@@ -125,3 +125,127 @@ async fn metrics_carry_the_zone() {
     assert!((-2.0..3600.0).contains(&age), "{age}");
     assert!(body.ends_with("# EOF\n"));
 }
+
+/// The lines of a metric, without its comments.
+fn lines<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'))).collect()
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_the_pattern_of_their_path() {
+    use crate::api::{RoutePattern, Scheme, Site, over_memory};
+
+    let port = Port::new();
+    let api = &port.0.metrics.api_server;
+    let context = Arc::new(over_memory(Site::zone("z"), []).await.unwrap());
+    let router = api.observe(crate::api::router(context, Scheme::Http));
+    for (method, path) in
+        [("GET", "/meshes"), ("GET", "/meshes/one"), ("GET", "/meshes/two"), ("GET", "/nothing"), ("FROB", "/meshes")]
+    {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.extensions().get::<RoutePattern>().is_some(), path != "/nothing" && method == "GET");
+    }
+    let text = port.plain("GET", "/metrics", "").await.1;
+    let labels = |handler: &str, method: &str, code: u16| {
+        format!(r#"{{zone="z",handler="{handler}",method="{method}",code="{code}"}}"#)
+    };
+    let mut expected = [
+        labels("/meshes", "GET", 200) + " 1",
+        labels("/meshes/{name}", "GET", 404) + " 2",
+        labels("", "GET", 404) + " 1",
+        labels("", "other", 405) + " 1",
+    ]
+    .map(|labels| format!("api_server_http_request_duration_seconds_count{labels}"));
+    expected.sort();
+    let mut counts = lines(&text, "api_server_http_request_duration_seconds_count");
+    counts.sort_unstable();
+    assert_eq!(counts, expected);
+    assert_eq!(lines(&text, "api_server_http_response_size_bytes_count").len(), 4);
+    let idle = r#"api_server_http_requests_inflight{zone="z",handler=""} 0"#;
+    assert_eq!(lines(&text, "api_server_http_requests_inflight"), [idle]);
+}
+
+#[tokio::test]
+async fn calls_are_counted_from_their_begin_to_their_end() {
+    use axum::routing::post;
+    use tonic::Status;
+
+    use crate::dp_server::grpc;
+
+    let port = Port::new();
+    let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+    let stream = post(|request: Request| async move {
+        let sent = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        let (frames, receiver) = tokio::sync::mpsc::channel(4);
+        // What came goes back twice.
+        for _ in 0..2 {
+            frames.send(Ok(sent.clone())).await.unwrap();
+        }
+        grpc::response(receiver)
+    });
+    let refused = post(|| async { grpc::refuse(&Status::unauthenticated("who are you")) });
+    let router = Router::new().route(path, stream).route("/other.Service/{method}", refused);
+    let router = port.0.metrics.grpc.observe(router);
+    let call = |path: &str| {
+        let body = Body::from(grpc::frame(&"hello".to_owned()));
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/grpc").body(body).unwrap();
+        router.clone().oneshot(request)
+    };
+    let answer = call(path).await.unwrap();
+    axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    // This one is cut off.
+    drop(call(path).await.unwrap());
+    for method in ["A", "B"] {
+        drop(call(&format!("/other.Service/{method}")).await.unwrap());
+    }
+    let plain = Request::post(path).body(Body::empty()).unwrap();
+    drop(router.clone().oneshot(plain).await.unwrap());
+
+    let text = port.plain("GET", "/metrics", "").await.1;
+    let delta = r#"grpc_service="envoy.service.discovery.v3.AggregatedDiscoveryService",grpc_method="DeltaAggregatedResources",grpc_type="bidi_stream""#;
+    let other = r#"grpc_service="other",grpc_method="other",grpc_type="bidi_stream""#;
+    let sorted = |name: &str| {
+        let mut lines: Vec<String> = lines(&text, name).iter().map(|l| (*l).to_owned()).collect();
+        lines.sort();
+        lines
+    };
+    let started = |labels: &str| format!(r#"grpc_server_started_total{{zone="z",{labels}}} 2"#);
+    assert_eq!(sorted("grpc_server_started_total"), [started(delta), started(other)]);
+    let handled = |labels: &str, code: &str, count: u64| {
+        format!(r#"grpc_server_handled_total{{zone="z",{labels},grpc_code="{code}"}} {count}"#)
+    };
+    assert_eq!(
+        sorted("grpc_server_handled_total"),
+        [handled(delta, "Canceled", 1), handled(delta, "OK", 1), handled(other, "Unauthenticated", 2)]
+    );
+    assert!(
+        sorted("grpc_server_msg_received_total")
+            .contains(&format!(r#"grpc_server_msg_received_total{{zone="z",{delta}}} 2"#))
+    );
+    assert!(
+        sorted("grpc_server_msg_sent_total").contains(&format!(r#"grpc_server_msg_sent_total{{zone="z",{delta}}} 2"#))
+    );
+}
+
+#[tokio::test]
+async fn objects_are_counted_by_kind() {
+    use kuma_core::{
+        meta::Meta,
+        registry::Kind,
+        resource::{AnyResource, NoStatus},
+        resources::Mesh,
+    };
+
+    use crate::state::StateHandle;
+
+    let port = Port::new();
+    let mesh = |name: &str| AnyResource::new(Meta::new("", name, Default::default()), Mesh::default(), NoStatus {});
+    let state = StateHandle::of([mesh("a"), mesh("b")]);
+    port.0.metrics.register(|r| r.register_collector(Box::new(metrics::objects::Objects(state))));
+    let text = port.plain("GET", "/metrics", "").await.1;
+    let counts = lines(&text, "resources_count");
+    assert_eq!(counts.len(), Kind::ALL.len());
+    assert!(counts.contains(&r#"resources_count{zone="z",resource_type="Mesh"} 2"#), "{counts:?}");
+    assert!(counts.contains(&r#"resources_count{zone="z",resource_type="Dataplane"} 0"#), "{counts:?}");
+}

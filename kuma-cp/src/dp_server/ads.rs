@@ -27,7 +27,10 @@ use super::{
     leases::Leases,
     remembered::Remembered,
 };
-use crate::world::{StreamUp, WorldHandle};
+use crate::{
+    diagnostics::metrics::discovery::{DiscoveryMetrics, StreamMetrics},
+    world::{StreamUp, WorldHandle},
+};
 
 /// Largest request in bytes.
 const MAX_REQUEST: usize = 4 << 20;
@@ -56,6 +59,8 @@ pub struct Ads {
     pub admission: Arc<Semaphore>,
     /// Until when after a start nothing is withdrawn; `None` on a store that remembers.
     pub grace_until: Option<Instant>,
+    /// Counts streams and what goes over them.
+    pub metrics: DiscoveryMetrics,
     /// Id of this instance.
     pub instance: Arc<str>,
     /// Closes all streams.
@@ -134,6 +139,8 @@ impl Ads {
         let mut stream = Stream {
             session: Session::new(self.remembered.take(&proxy), self.in_grace()),
             start: Instant::now(),
+            metrics: self.metrics.stream(),
+            delivery: None,
             instance: &self.instance,
             rejections: Vec::new(),
             last_update: Timestamp::now(),
@@ -146,13 +153,18 @@ impl Ads {
         let mut next_report = tokio::time::Instant::now() + COUNT_INTERVAL;
 
         let outcome = loop {
-            let set = view.set();
+            let mut set = view.set();
             let mut responses = Vec::new();
             // The request stays until there is a set to answer it from.
-            if let Some(set) = &set
+            if set.is_some()
                 && let Some(request) = first.take()
             {
-                responses = stream.request(request, &node_id, &**set)?;
+                // What was told before is in the set, if that is read afterwards.
+                stream.delivery = view.take_changes().since.map(Delivery::since);
+                set = view.set();
+                if let Some(set) = &set {
+                    responses = stream.request(request, &node_id, &**set)?;
+                }
             } else if first.is_some() || set.is_none() {
                 // The world has not planned this proxy yet: it will be told.
                 tokio::select! {
@@ -186,9 +198,10 @@ impl Ads {
                         Err(_) => break Ok(()),
                     },
                     () = view.changed() => {
-                        let changes = view.take_changes();
+                        let told = view.take_changes();
+                        stream.delivery = stream.delivery.take().or(told.since.map(Delivery::since));
                         if let Some(set) = view.set() {
-                            responses = stream.step(Event::Changed(&changes), &*set);
+                            responses = stream.step(Event::Changed(&told.changes), &*set);
                         }
                     }
                     () = tick => responses = stream.step(Event::Tick, &**set),
@@ -219,13 +232,15 @@ impl Ads {
             {
                 permit = None;
             }
+            stream.note_delivery(!responses.is_empty());
             let Some(set) = view.set() else { continue };
             let mut closed = None;
             for response in responses {
                 let bytes = frame::encode(&response, set.own(), stream.instance);
+                let size = bytes.len();
                 stream.last_update = Timestamp::now();
                 match tokio::time::timeout(SEND_TIMEOUT, frames.send(Ok(bytes))).await {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(())) => stream.metrics.sent(response.type_url.as_str(), size),
                     Ok(Err(_)) => {
                         closed = Some(Ok(()));
                         break;
@@ -256,10 +271,26 @@ impl Ads {
     }
 }
 
+/// Changes on their way to a proxy that has not accepted or refused all of them.
+struct Delivery {
+    /// When the oldest of them came in.
+    since: Instant,
+    /// Something of them was sent.
+    sent: bool,
+}
+
+impl Delivery {
+    fn since(since: Instant) -> Self {
+        Self { since, sent: false }
+    }
+}
+
 /// The session of a stream and what is told about it.
 struct Stream<'a> {
     session: Session,
     start: Instant,
+    metrics: StreamMetrics,
+    delivery: Option<Delivery>,
     instance: &'a str,
     rejections: Vec<Rejected>,
     last_update: Timestamp,
@@ -286,6 +317,9 @@ impl Stream<'_> {
         }
         let refused = request.error_detail.is_some();
         let Some(request) = Request::from_proto(request) else { return Ok(Vec::new()) };
+        if request.nonce.is_some() {
+            self.metrics.confirmed(request.type_url.as_str(), refused);
+        }
         let responses = self.step(Event::Request(request), source);
         if refused {
             self.note_rejections();
@@ -295,6 +329,19 @@ impl Stream<'_> {
 
     fn step(&mut self, event: Event<'_>, source: &dyn Source) -> Vec<Response> {
         self.session.step(self.start.elapsed(), event, source)
+    }
+
+    /// Measures how long changes took to get through. One that asks for nothing to be sent is not measured.
+    fn note_delivery(&mut self, sending: bool) {
+        let Some(delivery) = &mut self.delivery else { return };
+        delivery.sent |= sending;
+        if sending || !self.session.is_settled() {
+            return;
+        }
+        if delivery.sent {
+            self.metrics.delivered(delivery.since.elapsed());
+        }
+        self.delivery = None;
     }
 
     fn note_rejections(&mut self) {
@@ -370,3 +417,6 @@ pub(super) fn replaced() -> Status {
 pub(super) fn shutting_down() -> Status {
     Status::unavailable("the control plane is shutting down, connect again")
 }
+
+#[cfg(test)]
+mod tests;

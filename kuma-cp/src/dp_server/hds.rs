@@ -33,6 +33,7 @@ use super::{
     grpc,
     leases::{Leases, Proxy},
 };
+use crate::diagnostics::metrics::health::{HealthMetrics, HealthStream};
 use watched::Watch;
 
 /// How long a stream may wait for its Dataplane: the discovery stream of the same Envoy may be about to bring it.
@@ -54,6 +55,8 @@ pub struct Hds {
     pub leases: Leases,
     /// What checks are made of.
     pub settings: HdsSettings,
+    /// Counts streams and what goes over them.
+    pub metrics: HealthMetrics,
     /// Closes all streams.
     pub stop: CancellationToken,
     /// Waited for at shutdown.
@@ -107,6 +110,7 @@ impl Hds {
         let lease = self.leases.take(proxy);
         let mut stream = Stream {
             hds: self,
+            metrics: self.metrics.stream(),
             proxy: &lease.proxy,
             node: NodeFacts::from_metadata(&metadata),
             node_id: first.node.map(|node| node.id).unwrap_or_default(),
@@ -174,6 +178,7 @@ impl Hds {
 /// A stream of a proxy that was let in.
 struct Stream<'a> {
     hds: &'a Hds,
+    metrics: HealthStream,
     proxy: &'a Proxy,
     node: NodeFacts,
     node_id: String,
@@ -193,7 +198,10 @@ impl Stream<'_> {
             let wanted = specifier(dataplane.spec(), &self.node, &self.hds.settings);
             if sent.as_ref() != Some(&wanted) {
                 match tokio::time::timeout(SEND_TIMEOUT, frames.send(Ok(grpc::frame(&wanted)))).await {
-                    Ok(Ok(())) => sent = Some(wanted),
+                    Ok(Ok(())) => {
+                        self.metrics.sent();
+                        sent = Some(wanted);
+                    }
                     Ok(Err(_)) => return Ok(()),
                     Err(_) => return Err(Status::deadline_exceeded("the proxy does not read what it is sent")),
                 }
@@ -218,7 +226,10 @@ impl Stream<'_> {
 
     async fn take(&self, message: Message) -> Result<(), Status> {
         match message.request_type {
-            Some(RequestType::EndpointHealthResponse(report)) => self.hds.fold(self.proxy, &report).await,
+            Some(RequestType::EndpointHealthResponse(report)) => {
+                self.metrics.received();
+                self.hds.fold(self.proxy, &report).await
+            }
             Some(RequestType::HealthCheckRequest(again)) => self.same_node(&again),
             None => Err(Status::invalid_argument("the message is neither a HealthCheckRequest nor a report")),
         }

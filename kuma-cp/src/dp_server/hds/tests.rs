@@ -31,6 +31,7 @@ impl Served {
             watched,
             leases: Leases::default(),
             settings: HdsSettings::default(),
+            metrics: HealthMetrics::default(),
             stop: rig.stop.clone(),
             tasks: rig.tasks.clone(),
         });
@@ -195,6 +196,7 @@ async fn a_report_does_not_bring_back_what_was_deleted_a_moment_ago() {
         watched: Arc::default(),
         leases: Leases::default(),
         settings: HdsSettings::default(),
+        metrics: HealthMetrics::default(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
     };

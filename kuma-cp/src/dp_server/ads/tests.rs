@@ -1,0 +1,147 @@
+//! A stream in the process, and what it leaves in the metrics.
+
+use envoy_api::{envoy::service::discovery::v3::DeltaDiscoveryResponse, google::rpc};
+use kuma_core::plan::PlanSettings;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    diagnostics::Metrics,
+    dp_server::{
+        admin_ca::{self, AdminCa},
+        rig::{Call, Rig, SOON, dataplane, node},
+    },
+    logging::{LogControl, LogLevel},
+    world::{self, EnvoyRender},
+};
+
+const CLUSTER: &str = TypeUrl::Cluster.as_str();
+
+/// Discovery over a rig.
+struct Served {
+    rig: Rig,
+    ads: Arc<Ads>,
+    metrics: Metrics,
+}
+
+impl Served {
+    async fn new() -> Self {
+        let rig = Rig::new().await;
+        let metrics = Metrics::new("z", &LogControl::new(LogLevel::Info));
+        let render = EnvoyRender::new(admin_ca::as_issuer(&Arc::new(AdminCa::default())));
+        let (world, _) = world::spawn(PlanSettings::default(), render, metrics.planning.clone()).unwrap();
+        let (mut changes, fed) = (rig.state.subscribe(), world.clone());
+        rig.tasks.spawn(async move {
+            while let Some(batch) = changes.next().await {
+                fed.changed((*batch.state).clone(), batch.changes).await.unwrap();
+            }
+        });
+        let (insights, mut events) = mpsc::channel(16);
+        rig.tasks.spawn(async move { while events.recv().await.is_some() {} });
+        let ads = Arc::new(Ads {
+            connector: rig.connector.clone(),
+            world,
+            leases: Arc::new(Leases::default()),
+            remembered: Arc::default(),
+            insights,
+            admission: Arc::new(Semaphore::new(1)),
+            grace_until: None,
+            metrics: metrics.xds.clone(),
+            instance: "cp".into(),
+            stop: rig.stop.clone(),
+            tasks: rig.tasks.clone(),
+        });
+        Self { rig, ads, metrics }
+    }
+
+    /// The value of a series; 0 while there is none.
+    fn value(&self, series: &str) -> u64 {
+        let text = self.metrics.encode().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
+    async fn until(&self, series: &str, value: u64) {
+        let wait = async {
+            while self.value(series) != value {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(SOON, wait).await.is_ok(), "{series}: {}", self.metrics.encode().unwrap());
+    }
+}
+
+fn answer(response: &DeltaDiscoveryResponse, error: Option<&str>) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: response.type_url.clone(),
+        response_nonce: response.nonce.clone(),
+        error_detail: error.map(|message| rpc::Status { code: 13, message: message.into(), ..rpc::Status::default() }),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+fn web(inbounds: &[u16]) -> serde_json::Value {
+    dataplane("web", &inbounds.iter().map(|port| json!({"port": port})).collect())
+}
+
+#[tokio::test]
+async fn a_change_is_measured_until_the_proxy_has_accepted_or_refused_it() {
+    let served = Served::new().await;
+    served.rig.put(&web(&[80])).await;
+    let mut call = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
+    let first = DeltaDiscoveryRequest {
+        node: Some(node("default.web", &[])),
+        type_url: CLUSTER.into(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    call.say(&first).await;
+    let response = call.hear().await.expect("clusters");
+    served.until(r#"xds_streams_active{zone="z"}"#, 1).await;
+    assert_eq!(served.value(r#"xds_delivery_count{zone="z"}"#), 0, "it is not acknowledged yet");
+    call.say(&answer(&response, None)).await;
+    served.until(r#"xds_delivery_count{zone="z"}"#, 1).await;
+
+    served.rig.put(&web(&[80, 81])).await;
+    let response = call.hear().await.expect("a cluster more");
+    assert!(response.resources.iter().any(|r| r.name.contains("81")), "{response:?}");
+    call.say(&answer(&response, Some("no"))).await;
+    served.until(r#"xds_delivery_count{zone="z"}"#, 2).await;
+
+    let confirmed = |confirmation, error| {
+        format!(
+            r#"xds_requests_received{{zone="z",type_url="{CLUSTER}",confirmation="{confirmation}",error_type="{error}"}}"#
+        )
+    };
+    assert_eq!(served.value(&confirmed("ACK", "no_error")), 1);
+    assert_eq!(served.value(&confirmed("NACK", "other")), 1);
+    let of_clusters = |name| format!(r#"{name}{{zone="z",type_url="{CLUSTER}"}}"#);
+    assert_eq!(served.value(&of_clusters("xds_responses_sent")), 2);
+    assert_eq!(served.value(&of_clusters("xds_responses_sent_bytes_count")), 2);
+    // Clusters of both inbounds.
+    assert!(served.value(r#"planning_work_total{zone="z",work="inbounds"}"#) >= 2);
+    assert!(served.value(r#"xds_generation_count{zone="z",proxy_type="dataplane",result="changed"}"#) >= 2);
+    drop(call);
+    served.until(r#"xds_streams_active{zone="z"}"#, 0).await;
+}
+
+#[tokio::test]
+async fn a_change_that_asks_for_nothing_is_not_measured() {
+    let served = Served::new().await;
+    served.rig.put(&web(&[80])).await;
+    let mut call = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
+    // It wants to know nothing of clusters and listeners.
+    let first = DeltaDiscoveryRequest {
+        node: Some(node("default.web", &[])),
+        type_url: TypeUrl::Runtime.as_str().into(),
+        resource_names_subscribe: vec!["nothing".into()],
+        ..DeltaDiscoveryRequest::default()
+    };
+    call.say(&first).await;
+    let response = call.hear().await.expect("an answer, if only that there is none");
+    call.say(&answer(&response, None)).await;
+    served.until(r#"xds_delivery_count{zone="z"}"#, 1).await;
+    served.rig.put(&web(&[80, 81])).await;
+    served.until(r#"xds_generation_count{zone="z",proxy_type="dataplane",result="changed"}"#, 2).await;
+    assert!(call.hears_nothing().await);
+    assert_eq!(served.value(r#"xds_delivery_count{zone="z"}"#), 1);
+}
