@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{self, Loaded, StoreType, auto},
     logging::{self, LogControl, LogLevel, LogOptions},
-    run, tls, version,
+    run,
+    stores::sqlite,
+    tls, version,
 };
 
 mod problem;
@@ -44,7 +46,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  Start a control plane that keeps everything in memory:
+  Start a control plane that keeps everything in a file in its work directory (~/.kuma):
     kuma-cp run
 
   With a file of settings, one of them changed by its variable:
@@ -62,6 +64,12 @@ enum Command {
     Migrate {
         #[command(subcommand)]
         command: Migrate,
+    },
+    /// Copy the store of a single control plane to a file, or put such a copy back
+    #[command(arg_required_else_help = true, subcommand_required = true)]
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
     },
     /// Print version
     #[command(after_help = VERSION_EXAMPLES, args_override_self = true)]
@@ -96,6 +104,39 @@ enum Migrate {
     /// Apply the newest schema changes to the database
     #[command(after_help = MIGRATE_EXAMPLES, args_override_self = true)]
     Up {
+        #[command(flatten)]
+        file: FileFlag,
+    },
+}
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  kuma-cp store backup /var/backups/kuma-monday.db
+  KUMA_GENERAL_WORK_DIR=/var/lib/kuma kuma-cp store backup monday.db
+
+The control plane may go on running. The copy holds secrets: only its owner can read it.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  kuma-cp store restore /var/backups/kuma-monday.db
+
+Stop the control plane first. What it had is kept beside the file, under a name that is printed.";
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Copy everything that is stored to a new file, also while the control plane runs
+    #[command(after_help = BACKUP_EXAMPLES, args_override_self = true)]
+    Backup {
+        /// Where to; must not exist yet
+        copy: PathBuf,
+        #[command(flatten)]
+        file: FileFlag,
+    },
+    /// Put a copy in the place of what is stored, while the control plane is stopped
+    #[command(after_help = RESTORE_EXAMPLES, args_override_self = true)]
+    Restore {
+        /// A file that `kuma-cp store backup` made
+        copy: PathBuf,
         #[command(flatten)]
         file: FileFlag,
     },
@@ -211,6 +252,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate { command: Migrate::Up { file } } => {
             start_log(&options).and_then(|_| logged("migrate", || migrate(file)))
         }
+        Command::Store { command } => store(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -288,9 +330,42 @@ fn control_plane(flags: &RunFlags, log: LogControl) -> anyhow::Result<()> {
     })
 }
 
+fn store(command: &StoreCommand) -> anyhow::Result<()> {
+    let (StoreCommand::Backup { copy, file } | StoreCommand::Restore { copy, file }) = command;
+    let Loaded { mut config, .. } = load(file)?;
+    auto::complete(&mut config, &run::machine())?;
+    if StoreType::from_name(&config.store.kind) != Some(StoreType::Sqlite) {
+        anyhow::bail!(
+            "store type {:?} has no file to copy: only the sqlite store has; use the tools of the database",
+            config.store.kind
+        );
+    }
+    let folder = Path::new(&config.store.sqlite.dir);
+    match command {
+        StoreCommand::Backup { .. } => {
+            let count = sqlite::backup(folder, copy)?;
+            println!("{count} objects were copied to {} and read back", copy.display());
+        }
+        StoreCommand::Restore { .. } => {
+            let (count, before) = sqlite::restore(folder, copy)?;
+            println!("{count} objects are in place: start kuma-cp to use them");
+            if let Some(before) = before {
+                println!("what was there before is kept in {}", before.display());
+            }
+        }
+    }
+    Ok(())
+}
+
 fn migrate(file: &FileFlag) -> anyhow::Result<()> {
-    let Loaded { config, .. } = load(file)?;
+    let Loaded { mut config, .. } = load(file)?;
+    if config.store.kind.is_empty() {
+        config.store.kind = StoreType::Sqlite.as_str().into();
+    }
     match StoreType::from_name(&config.store.kind) {
+        Some(StoreType::Sqlite) => {
+            anyhow::bail!("the sqlite store needs no migration: its file is brought up to date when it is opened")
+        }
         Some(StoreType::Memory) => anyhow::bail!("migrations are not supported for Memory resource store"),
         Some(StoreType::Kubernetes) => anyhow::bail!("migrations are not supported for Kubernetes resource store"),
         Some(StoreType::Postgres) => {

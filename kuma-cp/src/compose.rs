@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use jiff::Timestamp;
 use kuma_core::{
     admit,
     ir::CidrText,
@@ -18,7 +17,7 @@ use kuma_core::{
     registry::Kind,
     resource::Key,
     resources::GlobalSecret,
-    store::{MemoryStore, Store},
+    store::Store,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,7 +26,7 @@ use xds_gen::{bootstrap::BootstrapSettings, hds::HdsSettings};
 use crate::{
     api::{ApiContext, OfflineInspect},
     auth::ProxyAuthenticator,
-    config::{Config, Environment, Mode, StoreType},
+    config::{Config, Environment, Mode},
     controllers::{boot::BootSettings, derive, dns, kept::Kept, keys},
     diagnostics::metrics::{Metrics, objects::Objects},
     dp_server::{
@@ -42,6 +41,7 @@ use crate::{
     },
     envoy_admin::EnvoyAdmin,
     state::{Feed, StateHandle},
+    stores::{self, Opened},
     tls::ServedCertificate,
     tokens::Verifier,
     world::{self, EnvoyRender, WorldHandle},
@@ -95,7 +95,7 @@ pub fn start(config: &Config, instance: &str, metrics: &Metrics, stop: &Cancella
     let zone: Arc<str> = config.multizone.zone.name.as_str().into();
     let site = Site { any_origin: config.multizone.zone.disable_origin_label_validation, ..Site::zone(zone.clone()) };
     let tasks = TaskTracker::new();
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Timestamp::now));
+    let Opened { store, remembers } = stores::open(&config.store)?;
     let (feed, state) = Feed::new(store.clone());
     tasks.spawn(feed.run(stop.clone()));
     if config.metrics.control_plane.report_resources_count {
@@ -116,8 +116,8 @@ pub fn start(config: &Config, instance: &str, metrics: &Metrics, stop: &Cancella
     let derived = derived_settings(config, &zone)?;
     tasks.spawn(derive::run(store.clone(), state.clone(), derived, stop.clone()));
     let bootstrap_admin = config.api_server.authn.tokens.bootstrap_admin_token;
-    // The store in memory, the only one of this version, forgets them.
-    let kept = Some(Kept::in_work_dir(config.general.work_dir.as_ref()));
+    // A store that forgets would have every token refused after a restart.
+    let kept = (!remembers).then(|| Kept::in_work_dir(config.general.work_dir.as_ref()));
     tasks.spawn(keys::run(store.clone(), state.clone(), bootstrap_admin, kept, stop.clone()));
 
     let (insights, events) = mpsc::channel(INSIGHT_QUEUE);
@@ -154,7 +154,7 @@ pub fn start(config: &Config, instance: &str, metrics: &Metrics, stop: &Cancella
         remembered: Arc::new(Remembered::default()),
         insights,
         admission: Arc::new(Semaphore::new(cores * ADMITTED_PER_CORE)),
-        grace_until: Some(Instant::now() + GRACE),
+        grace_until: (!remembers).then(|| Instant::now() + GRACE),
         metrics: metrics.xds.clone(),
         instance: instance.into(),
         stop: stop.clone(),
@@ -210,12 +210,6 @@ fn supported(config: &Config) -> anyhow::Result<()> {
     }
     if config.environment() == Some(Environment::Kubernetes) {
         bail!("environment \"kubernetes\" is not in this version: use KUMA_ENVIRONMENT=universal, the default");
-    }
-    if StoreType::from_name(&config.store.kind) != Some(StoreType::Memory) {
-        bail!(
-            "store type {:?} is not in this version: use KUMA_STORE_TYPE=memory, the default, which forgets everything when the control plane stops",
-            config.store.kind
-        );
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ pub mod ownership;
 pub mod run;
 pub mod serve;
 pub mod state;
+pub mod stores;
 pub mod tls;
 pub mod tokens;
 pub mod version;

@@ -5,6 +5,7 @@
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+pub mod ledger;
 mod memory;
 
 use std::sync::Arc;

@@ -55,6 +55,12 @@ pub fn complete(config: &mut Config, machine: &Machine) -> Result<ServerCertific
     }
 
     let kubernetes = config.environment() == Some(Environment::Kubernetes);
+    if config.store.kind.is_empty() {
+        config.store.kind = if kubernetes { StoreType::Kubernetes } else { StoreType::Sqlite }.as_str().into();
+    }
+    if config.store.sqlite.dir.is_empty() {
+        config.store.sqlite.dir.clone_from(&config.general.work_dir);
+    }
     let by_environment = |universal: &str| if kubernetes { "serviceAccountToken" } else { universal }.to_owned();
     let authn = &mut config.dp_server.authn;
     if authn.dp_proxy.kind.is_empty() {
@@ -81,7 +87,7 @@ pub fn complete(config: &mut Config, machine: &Machine) -> Result<ServerCertific
     if config.inter_cp.catalog.instance_address.is_empty() {
         let outside = machine.addresses.iter().find(|a| !a.is_loopback()).copied();
         // What is kept in memory has one instance, which nobody has to reach: it also runs without a network.
-        let alone = config.store.kind == StoreType::Memory.as_str();
+        let alone = matches!(StoreType::from_name(&config.store.kind), Some(StoreType::Sqlite | StoreType::Memory));
         let address = outside.or(alone.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))).ok_or(AutoError::NoAddress)?;
         config.inter_cp.catalog.instance_address = address.to_string();
     }

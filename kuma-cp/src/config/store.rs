@@ -7,8 +7,10 @@ use super::{check::Violations, password::Password, setting::section};
 section! {
     /// The store of resources.
     Store {
-        /// `memory`, `postgres` or `kubernetes`.
-        kind "type": String = StoreType::Memory.as_str().into(), "KUMA_STORE_TYPE";
+        /// `sqlite`, `memory`, `postgres` or `kubernetes`; empty: `sqlite`, or `kubernetes` in that environment.
+        kind "type": String = String::new(), "KUMA_STORE_TYPE";
+        /// The file of a single control plane.
+        sqlite "sqlite": Sqlite;
         /// PostgreSQL.
         postgres "postgres": Postgres;
         /// The Kubernetes API.
@@ -25,6 +27,8 @@ section! {
 /// The kinds of stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreType {
+    /// A file in the work directory.
+    Sqlite,
     /// In this process only; gone when it ends.
     Memory,
     /// A PostgreSQL database.
@@ -37,6 +41,7 @@ impl StoreType {
     /// Its name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Sqlite => "sqlite",
             Self::Memory => "memory",
             Self::Postgres => "postgres",
             Self::Kubernetes => "kubernetes",
@@ -45,7 +50,15 @@ impl StoreType {
 
     /// The kind that a name stands for.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Memory, Self::Postgres, Self::Kubernetes].into_iter().find(|t| t.as_str() == name)
+        [Self::Sqlite, Self::Memory, Self::Postgres, Self::Kubernetes].into_iter().find(|t| t.as_str() == name)
+    }
+}
+
+section! {
+    /// The file of a single control plane.
+    Sqlite {
+        /// Folder of the file `kuma.db`; empty: the work directory.
+        dir "dir": String = String::new(), "KUMA_STORE_SQLITE_DIR";
     }
 }
 
@@ -153,8 +166,10 @@ impl Store {
     pub(super) fn check(&self) -> Violations {
         let mut out = Violations::default();
         match StoreType::from_name(&self.kind) {
-            None => out.push("Type should be either postgres, kubernetes or memory"),
-            Some(StoreType::Memory) => {}
+            // The environment decides.
+            None if self.kind.is_empty() => {}
+            None => out.push("Type should be either sqlite, postgres, kubernetes or memory"),
+            Some(StoreType::Sqlite | StoreType::Memory) => {}
             Some(StoreType::Kubernetes) if self.kubernetes.system_namespace.is_empty() => {
                 out.push("Kubernetes validation failed: SystemNamespace should not be empty");
             }

@@ -159,7 +159,10 @@ fn bad_values_have_the_published_texts() {
     for (file, expected) in [
         ("mode: standalone", "Mode validation failed: invalid mode. Available modes: zone, global"),
         ("environment: mars", "Environment should be either kubernetes or universal"),
-        ("store: { type: file }", "Store validation failed: Type should be either postgres, kubernetes or memory"),
+        (
+            "store: { type: file }",
+            "Store validation failed: Type should be either sqlite, postgres, kubernetes or memory",
+        ),
         (
             "apiServer: { http: { port: 70000 } }",
             "ApiServer validation failed: Port must be in range [0, 65535]; .HTTP not valid: Port must be in range [0, 65535]",

@@ -227,6 +227,8 @@ fn public_keys_of_the_configuration_count_first() {
     let key = crate::config::PublicKey { kid: "1".into(), key: public.to_pem(), ..Default::default() };
     config.api_server.authn.tokens.validator.public_keys = vec![key.clone()];
     config.api_server.authn.tokens.validator.use_secrets = false;
+    assert!(!Verifier::for_users(&config).unwrap().forgetful);
+    config.store.kind = "memory".into();
     let verifier = Verifier::for_users(&config).unwrap();
     assert!(verifier.forgetful);
     assert_eq!(verifier.verify::<UserClaims>(&token, "", &Secrets::default(), now()).unwrap(), john());

@@ -1,0 +1,192 @@
+use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
+
+use kuma_core::{
+    meta::{Labels, Meta},
+    registry::Kind,
+    resource::NoStatus,
+    resources::{Mesh, Workload, Zone},
+    store_contract,
+};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+
+/// A store in a folder that lives as long as the test process needs it.
+fn store() -> Arc<dyn Store> {
+    let folder = TempDir::new().unwrap().keep();
+    let (store, found) = SqliteStore::open(&folder, Timestamp::now).unwrap();
+    assert!(found.new);
+    Arc::new(store)
+}
+
+mod contract {
+    use super::*;
+
+    store_contract!(tokio::test, store());
+}
+
+fn workload(name: &str, team: &str) -> AnyResource {
+    let labels = Labels::from([("team".into(), team.into())]);
+    AnyResource::new(Meta::new("m", name, labels), Workload::default(), Default::default())
+}
+
+fn mesh() -> AnyResource {
+    AnyResource::new(Meta::new("", "m", Labels::new()), Mesh::default(), NoStatus {})
+}
+
+fn create(resource: &AnyResource, owner: Option<Key>) -> Write {
+    Write::Create { resource: resource.clone(), owner }
+}
+
+/// Opens again as soon as the thread of the store before has let go.
+fn reopen(folder: &Path) -> (SqliteStore, Found) {
+    for _ in 0..500 {
+        match SqliteStore::open(folder, Timestamp::now) {
+            Err(OpenError::InUse(_)) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            other => return other.unwrap(),
+        }
+    }
+    panic!("the store was not closed");
+}
+
+fn database(folder: &Path) -> Connection {
+    Connection::open(folder.join(FILE)).unwrap()
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
+    let first =
+        store.write(vec![create(&mesh(), None), create(&workload("a", "x"), Some(mesh().key()))]).await.unwrap();
+    let a = first.resources[1].clone().unwrap();
+    let update = Write::Update { resource: workload("a", "y"), expected: a.meta.version };
+    let second = store.write(vec![update, create(&workload("b", ""), Some(mesh().key()))]).await.unwrap();
+    let written = second.resources[0].clone().unwrap();
+    drop(store);
+
+    let (store, found) = reopen(folder.path());
+    assert_eq!((found.new, found.objects, found.put_aside), (false, 3, vec![]));
+    let read = store.get(&written.key()).await.unwrap().unwrap();
+    assert!(read.same_content(&written) && read.meta.version == written.meta.version, "{read:?}");
+    // Times are kept to the microsecond.
+    assert_eq!(read.meta.created.as_microsecond(), a.meta.created.as_microsecond());
+    assert_eq!(read.meta.modified.as_microsecond(), written.meta.modified.as_microsecond());
+    let third = store.write(vec![Write::Delete { key: mesh().key(), expected: None }]).await.unwrap();
+    assert!(third.revision > second.revision, "revisions go on");
+    drop(store);
+    assert_eq!(reopen(folder.path()).1.objects, 0, "what a Mesh owns went with it");
+}
+
+#[tokio::test]
+async fn a_file_serves_one_at_a_time_and_its_owner_alone() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
+    store.write(vec![create(&mesh(), None)]).await.unwrap();
+    let error = SqliteStore::open(folder.path(), Timestamp::now).err().unwrap();
+    assert!(matches!(error, OpenError::InUse(_)), "{error}");
+    for file in [FILE, "kuma.db-wal", "kuma.db-shm", "kuma.lock"] {
+        let mode = fs::metadata(folder.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_refused_and_changes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
+    store.write(vec![create(&mesh(), None)]).await.unwrap();
+    let mut events = store.watch().await.unwrap();
+    events.recv().await.unwrap();
+    // Somebody holds the file longer than the writer waits.
+    let other = database(folder.path());
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.write(vec![create(&workload("a", ""), None)]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(store.get(&workload("a", "").key()).await.unwrap().is_none());
+    assert!(events.try_recv().is_err(), "nobody heard of it");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.write(vec![create(&workload("a", ""), None)]).await.unwrap();
+    assert!(store.get(&workload("a", "").key()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_put_aside() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
+    store.write(vec![create(&workload("a", ""), None), create(&workload("b", ""), None)]).await.unwrap();
+    drop(store);
+    drop(reopen(folder.path()));
+    let damage = "UPDATE resources SET spec = '{' WHERE name = 'a';
+        INSERT INTO resources SELECT 'MeshFuture', mesh, 'c', version, created, modified, labels, spec, status, NULL, NULL, NULL
+        FROM resources WHERE name = 'b'";
+    database(folder.path()).execute_batch(damage).unwrap();
+    let (store, found) = reopen(folder.path());
+    assert_eq!((found.objects, found.put_aside.len()), (1, 2), "{found:?}");
+    assert!(found.put_aside.iter().any(|text| text.contains("MeshFuture")), "{found:?}");
+    drop(store);
+    assert!(reopen(folder.path()).1.put_aside.is_empty(), "once");
+    let kept: i64 = database(folder.path()).query_row("SELECT count(*) FROM put_aside", [], |r| r.get(0)).unwrap();
+    assert_eq!(kept, 2);
+}
+
+#[test]
+fn files_of_others_and_of_newer_versions_are_left_alone() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join(FILE), "not a database, but long enough to be looked at").unwrap();
+    assert!(matches!(SqliteStore::open(folder.path(), Timestamp::now), Err(OpenError::Foreign(_))));
+    let folder = TempDir::new().unwrap();
+    database(folder.path()).execute_batch("CREATE TABLE t (a)").unwrap();
+    assert!(matches!(SqliteStore::open(folder.path(), Timestamp::now), Err(OpenError::Foreign(_))));
+    let folder = TempDir::new().unwrap();
+    drop(SqliteStore::open(folder.path(), Timestamp::now).unwrap());
+    drop(reopen(folder.path()));
+    database(folder.path()).pragma_update(None, "user_version", 99).unwrap();
+    for _ in 0..500 {
+        match SqliteStore::open(folder.path(), Timestamp::now) {
+            Err(OpenError::InUse(_)) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            other => {
+                assert!(matches!(other, Err(OpenError::Newer { found: 99, .. })));
+                return;
+            }
+        }
+    }
+    panic!("the store was not closed");
+}
+
+#[tokio::test]
+async fn a_copy_taken_while_it_is_written_can_be_put_back() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
+    store.write(vec![create(&mesh(), None), create(&workload("a", ""), None)]).await.unwrap();
+    let copy = folder.path().join("copy.db");
+    assert_eq!(backup(folder.path(), &copy).unwrap(), 2);
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(matches!(backup(folder.path(), &copy), Err(BackupError::Exists(_))));
+    store.write(vec![create(&workload("b", ""), None)]).await.unwrap();
+    let in_use = restore(folder.path(), &copy).unwrap_err();
+    assert!(matches!(in_use, BackupError::Open(OpenError::InUse(_))), "{in_use}");
+    drop(store);
+    drop(reopen(folder.path()));
+
+    let (count, before) = loop {
+        match restore(folder.path(), &copy) {
+            Err(BackupError::Open(OpenError::InUse(_))) => tokio::task::yield_now().await,
+            other => break other.unwrap(),
+        }
+    };
+    assert_eq!(count, 2);
+    assert!(before.unwrap().exists());
+    let (store, found) = reopen(folder.path());
+    assert_eq!(found.objects, 2);
+    assert!(store.get(&Key::new(Kind::Workload, "m", "b")).await.unwrap().is_none());
+    // A zone is new to the copy.
+    let zone = AnyResource::new(Meta::new("", "z", Labels::new()), Zone::default(), NoStatus {});
+    store.write(vec![create(&zone, None)]).await.unwrap();
+
+    fs::write(&copy, &fs::read(&copy).unwrap()[..5000]).unwrap();
+    let other = TempDir::new().unwrap();
+    assert!(restore(other.path(), &copy).is_err());
+    assert!(!other.path().join(FILE).exists());
+}
