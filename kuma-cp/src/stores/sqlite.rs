@@ -15,6 +15,7 @@ mod writer;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
 };
 
 use async_trait::async_trait;
@@ -39,7 +40,20 @@ const MAILBOX: usize = 1024;
 /// A store in a file.
 pub struct SqliteStore {
     shared: Shared,
-    writer: mpsc::Sender<Request>,
+    /// Both are there until the store is dropped.
+    writer: Option<mpsc::Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for SqliteStore {
+    /// Waits for the writes that were begun, so that the file can be opened again at once.
+    fn drop(&mut self) {
+        self.writer = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there was printed; the file is whole in any case.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// What is stored as far as it is on disk, and who follows it.
@@ -81,11 +95,9 @@ impl SqliteStore {
         shared.lock().0 = ledger.clone();
         let (writer, requests) = mpsc::channel(MAILBOX);
         let task = Writer { file, ledger, shared: shared.clone(), now: Box::new(now), failing: false };
-        std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || task.run(requests))
-            .map_err(OpenError::Thread)?;
-        Ok((Self { shared, writer }, found))
+        let thread = std::thread::Builder::new().name("store".into()).spawn(move || task.run(requests));
+        let thread = Some(thread.map_err(OpenError::Thread)?);
+        Ok((Self { shared, writer: Some(writer), thread }, found))
     }
 }
 
@@ -101,7 +113,8 @@ impl Store for SqliteStore {
 
     async fn write(&self, batch: Vec<Write>) -> Result<Committed, StoreError> {
         let (answer, committed) = oneshot::channel();
-        self.writer.send(Request { batch, answer }).await.map_err(stopped)?;
+        let writer = self.writer.as_ref().ok_or_else(|| stopped(()))?;
+        writer.send(Request { batch, answer }).await.map_err(stopped)?;
         committed.await.map_err(stopped)?
     }
 
