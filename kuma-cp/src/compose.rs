@@ -38,6 +38,7 @@ use crate::{
         insights::{self, InsightSettings},
         leases::Leases,
         remembered::Remembered,
+        returning,
     },
     envoy_admin::EnvoyAdmin,
     state::{Feed, StateHandle},
@@ -49,7 +50,8 @@ use crate::{
 
 /// Events of streams that wait for the insight sink.
 const INSIGHT_QUEUE: usize = 1024;
-/// How long after a start on a store that forgets nothing is withdrawn from proxies that reconnect.
+/// How long after a start proxies are waited for: on a store that forgets nothing is withdrawn from those that come back,
+/// on one that remembers nothing is concluded from their absence.
 const GRACE: Duration = Duration::from_mins(1);
 /// How old a Dataplane is before a MeshService is made for it.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -160,6 +162,9 @@ pub fn start(config: &Config, instance: &str, metrics: &Metrics, stop: &Cancella
         stop: stop.clone(),
         tasks: tasks.clone(),
     });
+    if remembers {
+        tasks.spawn(returning::run(store.clone(), state.clone(), ads.leases.clone(), GRACE, stop.clone()));
+    }
     let boot = BootSettings {
         site: site.clone(),
         skip_everything: config.defaults.skip_tenant_resources,

@@ -23,7 +23,10 @@ use serde_json::{Map, Value};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
-use super::leases::{Leases, Proxy};
+use super::{
+    leases::{Leases, Proxy},
+    returning::{note_registered, was_registered},
+};
 use crate::{
     auth::{ProxyAuthenticator, ProxyFacts},
     state::StateHandle,
@@ -116,6 +119,9 @@ impl Connector {
             self.authenticate(credential, dataplane)?;
         }
         let registered = brought.is_some();
+        if registered && stored.is_some() && was_registered(&state, &proxy) {
+            self.brought.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.clone());
+        }
         match brought {
             Some(dataplane) => self.register(dataplane, &proxy).await?,
             None if stored.is_none() => {
@@ -127,9 +133,14 @@ impl Connector {
             }
             None => {}
         }
+        let node = Arc::new(NodeFacts::from_metadata(&metadata));
+        let mut metadata = metadata;
+        if registered && self.brought.lock().unwrap_or_else(PoisonError::into_inner).contains(&proxy) {
+            note_registered(&mut metadata);
+        }
         Ok(Connected {
             proxy,
-            node: Arc::new(NodeFacts::from_metadata(&metadata)),
+            node,
             version: Some(metadata["version"].clone()).filter(Value::is_object),
             metadata: Some(metadata),
             brought: registered,

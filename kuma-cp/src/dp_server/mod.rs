@@ -9,6 +9,7 @@ pub mod hds;
 pub mod insights;
 pub mod leases;
 pub mod remembered;
+pub mod returning;
 #[cfg(test)]
 mod rig;
 
