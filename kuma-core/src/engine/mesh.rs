@@ -4,6 +4,8 @@
 //! differ, the cohorts whose lists may, endpoints, and last the sets of the proxies that something of theirs changed
 //! for. Each layer hands on only what came out different.
 
+mod concern;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -17,17 +19,16 @@ use super::{
     planned::{PlannedWide, Planner},
     projections::{DataplaneChange, Delta, Projections},
     proxy::{PlannedProxy, Proxy},
-    reaches::{ReachDelta, Reaches},
+    reaches::Reaches,
     served::Served,
 };
 use crate::{
     ir::Name,
     kri::Kri,
     plan::{
-        MatchedSet, Names, OutboundPolicies, PlanSettings, Policies, PolicyChange, PolicyHead, ProxyFacts, ReachInputs,
-        WideInputs, direct_access, dns_labels, inbound_inputs, selects, serves_dns,
+        MatchedSet, Names, OutboundPolicies, PlanSettings, ProxyFacts, ReachInputs, WideInputs, direct_access,
+        dns_labels, inbound_inputs, serves_dns,
     },
-    policies::target::TargetKind,
     registry::Kind,
     resource::Key,
     state::MeshState,
@@ -169,23 +170,23 @@ impl<R: Render> MeshEngine<R> {
     fn apply(&mut self, delta: &Delta, todo: &mut Todo, shared: &mut Shared<'_, R>) -> BTreeSet<Kri> {
         let Some(projections) = &self.projections else { return BTreeSet::new() };
         let facts = &projections.facts;
-        if delta.is_empty() {
-            return BTreeSet::new();
-        }
         for (name, change) in &delta.dataplanes {
             if change.of_proxy() && self.proxies.contains_key(name) {
                 todo.plan.insert(name.clone());
             }
         }
         if delta.dataplanes.values().any(DataplaneChange::of_direct_access) {
-            let reaching =
-                self.proxies.iter().filter(|(_, p)| p.planned.as_ref().is_some_and(|p| has_direct_access(&p.facts)));
-            todo.wide.extend(reaching.map(|(name, _)| name.clone()));
+            todo.wide.extend(self.with_direct_access());
         }
-        let routes = facts.policies.route_heads();
-        todo.plan.extend(self.concerned(&delta.policies, &routes));
+        if !delta.mesh && delta.destinations.is_empty() && delta.policies.is_empty() {
+            return delta.serving.clone();
+        }
+        if !delta.policies.is_empty() {
+            todo.plan.extend(self.concerned(&delta.policies, &facts.policies.route_heads()));
+        }
         if !delta.destinations.is_empty() {
-            todo.plan.extend(self.listening_on(&moved_addresses(delta)));
+            let moved = delta.destinations.iter().flat_map(|d| d.vips.iter().cloned()).collect();
+            todo.plan.extend(self.listening_on(&moved));
         }
         let counters = &mut shared.planner.counters;
         let reaches = self.reaches.update(&delta.destinations, &facts.destinations, counters);
@@ -210,50 +211,8 @@ impl<R: Render> MeshEngine<R> {
                 todo.cohorts.insert(*key);
             }
         }
-        self.look_up_other_names(&reaches, todo);
+        todo.wide.extend(self.with_hostnames_of(&reaches));
         delta.serving.clone()
-    }
-
-    fn look_up_other_names(&self, reaches: &ReachDelta, todo: &mut Todo) {
-        let cohorts = self.cohorts.iter().filter(|((_, reach), _)| reaches.hostnames.contains(reach));
-        todo.wide.extend(cohorts.flat_map(|(_, cohort)| cohort.members.iter().cloned()));
-    }
-
-    /// Proxies whose matching may differ, or whose inbounds are told something else.
-    fn concerned(&self, policies: &[PolicyChange], routes: &[Arc<PolicyHead>]) -> BTreeSet<Name> {
-        let telling: Vec<&PolicyChange> = policies.iter().filter(|p| p.moves || p.inbound).collect();
-        if telling.is_empty() {
-            return BTreeSet::new();
-        }
-        // Policies of earlier releases select what routes select.
-        let facts = self.projections.as_ref().map(|p| &p.facts.policies);
-        let by_route = |head: &Arc<PolicyHead>| head.top.kind == TargetKind::MeshHTTPRoute;
-        let through_routes = telling.iter().any(|p| {
-            p.old.iter().chain(&p.new).any(by_route)
-                || (p.kind == Kind::MeshHTTPRoute && facts.is_some_and(Policies::address_routes))
-        });
-        let heads: Vec<&Arc<PolicyHead>> = telling.iter().flat_map(|p| p.old.iter().chain(&p.new)).collect();
-        let selected = |proxy: &Proxy<R::Unit>| {
-            proxy.planned.as_ref().is_some_and(|planned| {
-                let dataplane = &planned.facts.dataplane;
-                heads.iter().any(|head| matches!(selects(head, dataplane, routes), Ok(Some(_))))
-            })
-        };
-        let proxies = self.proxies.iter().filter(|(_, proxy)| through_routes || selected(proxy));
-        proxies.map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Proxies that listen themselves on addresses that became virtual, or are so no longer.
-    fn listening_on(&self, addresses: &BTreeSet<Name>) -> Vec<Name> {
-        if addresses.is_empty() {
-            return Vec::new();
-        }
-        let listens = |proxy: &Proxy<R::Unit>| {
-            let planned = proxy.planned.as_ref();
-            planned
-                .is_some_and(|p| p.facts.dataplane.inbound_addresses().any(|(_, at)| addresses.contains(&at.address)))
-        };
-        self.proxies.iter().filter(|(_, proxy)| listens(proxy)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Matches and plans proxies; a proxy without a Dataplane keeps what it has.
@@ -354,18 +313,6 @@ impl<R: Render> MeshEngine<R> {
         changed
     }
 
-    /// Who reads endpoints that changed.
-    fn readers(&self, changed: Vec<(Name, BTreeSet<CohortKey>)>) -> BTreeMap<Name, Vec<Name>> {
-        let mut readers: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
-        for (cluster, cohorts) in changed {
-            let members = cohorts.iter().filter_map(|key| self.cohorts.get(key)).flat_map(|c| &c.members);
-            for member in members {
-                readers.entry(member.clone()).or_default().push(cluster.clone());
-            }
-        }
-        readers
-    }
-
     fn wakes(
         &mut self,
         events: &Events<'_>,
@@ -431,14 +378,4 @@ fn wide_unit<R: Render>(
     let hint: Name = dns.as_ref().map_or_else(String::new, |_| cohort.1.to_string()).into();
     let direct_access = direct_access(dataplane, &traits, projections.facts.dataplanes.values());
     planner.wide(&hint, WideInputs { traits, direct_access, dns })
-}
-
-/// Virtual addresses of destinations that differ.
-fn moved_addresses(delta: &Delta) -> BTreeSet<Name> {
-    delta.destinations.iter().flat_map(|d| d.vips.iter().cloned()).collect()
-}
-
-/// Whether a proxy reaches others by their own addresses.
-fn has_direct_access(facts: &ProxyFacts) -> bool {
-    facts.dataplane.redirect.as_ref().is_some_and(|r| !r.direct_access.is_empty())
 }

@@ -42,17 +42,6 @@ pub(super) struct Delta {
     pub(super) policies: Vec<PolicyChange>,
 }
 
-impl Delta {
-    /// Nothing differs.
-    pub(super) fn is_empty(&self) -> bool {
-        !self.mesh
-            && self.destinations.is_empty()
-            && self.serving.is_empty()
-            && self.dataplanes.is_empty()
-            && self.policies.is_empty()
-    }
-}
-
 /// A Dataplane as it was and as it is.
 #[derive(Debug)]
 pub(super) struct DataplaneChange {
