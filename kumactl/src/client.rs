@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::{
     config::{ApiServer, ControlPlane},
+    trust::{self, Identity},
     version,
 };
 
@@ -148,7 +149,7 @@ impl Api {
             builder = builder.timeout(timeout);
         }
         if base.scheme() == "https" {
-            builder = trust(builder, server)?;
+            builder = with_trust(builder, server)?;
         } else {
             // Nothing is verified over plain HTTP: reading the system's roots would only take time.
             builder = builder.tls_certs_only(std::iter::empty());
@@ -244,30 +245,36 @@ pub fn next_offset(page: &Value) -> Option<String> {
     url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "offset").map(|(_, value)| value.into_owned())
 }
 
-fn trust(builder: reqwest::ClientBuilder, server: &ApiServer) -> Result<reqwest::ClientBuilder> {
+fn with_trust(builder: reqwest::ClientBuilder, server: &ApiServer) -> Result<reqwest::ClientBuilder> {
+    let identity = identity(server)?;
+    if !server.skip_verify && !server.ca_cert_file.is_empty() {
+        let pem = std::fs::read(&server.ca_cert_file)
+            .with_context(|| format!("could not read CA cert: {}", server.ca_cert_file))?;
+        return Ok(builder.tls_backend_preconfigured(trust::client_config(&pem, identity.as_ref())?));
+    }
     let mut builder = builder;
     if server.skip_verify {
         builder = builder.tls_danger_accept_invalid_certs(true).tls_danger_accept_invalid_hostnames(true);
-    } else if !server.ca_cert_file.is_empty() {
-        let pem = std::fs::read(&server.ca_cert_file)
-            .with_context(|| format!("could not read CA cert: {}", server.ca_cert_file))?;
-        let certificates =
-            reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| anyhow!("could not add certificate: {e}"))?;
-        builder = builder.tls_certs_only(certificates);
     }
-    if !server.client_cert_file.is_empty() && !server.client_key_file.is_empty() {
-        let read = |path: &str| {
-            std::fs::read(path)
-                .with_context(|| format!("could not create key pair from client cert and client key: {path}"))
-        };
-        let mut pem = read(&server.client_cert_file)?;
-        pem.push(b'\n');
-        pem.extend(read(&server.client_key_file)?);
+    if let Some(Identity { certificate, key }) = identity {
+        let pem = [certificate, key].join(&b'\n');
         let identity = reqwest::Identity::from_pem(&pem)
             .map_err(|e| anyhow!("could not create key pair from client cert and client key: {e}"))?;
         builder = builder.identity(identity);
     }
     Ok(builder)
+}
+
+/// Certificate and key of the client, if both are given.
+fn identity(server: &ApiServer) -> Result<Option<Identity>> {
+    if server.client_cert_file.is_empty() || server.client_key_file.is_empty() {
+        return Ok(None);
+    }
+    let read = |path: &str| {
+        std::fs::read(path)
+            .with_context(|| format!("could not create key pair from client cert and client key: {path}"))
+    };
+    Ok(Some(Identity { certificate: read(&server.client_cert_file)?, key: read(&server.client_key_file)? }))
 }
 
 /// What happened, where, and what to do about it.

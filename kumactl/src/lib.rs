@@ -8,6 +8,7 @@ pub mod document;
 pub mod output;
 pub mod suggest;
 pub mod template;
+mod trust;
 pub mod usage;
 pub mod version;
 
