@@ -214,6 +214,7 @@ macro_rules! kinds {
 registry! {
     resources: [
         Mesh,
+        MeshInsight,
         Dataplane,
         DataplaneInsight,
         Zone,

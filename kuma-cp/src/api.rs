@@ -29,6 +29,8 @@ mod write;
 
 use std::sync::Arc;
 
+use kuma_core::registry::Kind;
+
 use axum::{
     Router,
     body::Body,
@@ -67,10 +69,12 @@ async fn dispatch(
         Endpoint::GlobalInsights => Ok(insight::global_insights(context, &asked)),
         Endpoint::Kri(kri) => read::by_kri(context, &asked, &kri),
         Endpoint::Token(kind) => token::token(context, kind, &asked).await,
+        Endpoint::List(Kind::MeshInsight, _) => insight::mesh_insights(context, &asked),
         Endpoint::List(kind, mesh) => read::list(context, &asked, kind, mesh.as_deref()),
         Endpoint::Item(key) => match *method {
             Method::PUT => write::put(context, &asked, &key).await,
             Method::DELETE => write::delete(context, &asked, &key).await,
+            _ if key.kind == Kind::MeshInsight => insight::mesh_insight(context, &asked, &key.name),
             _ => read::one(context, &asked, &key),
         },
         Endpoint::Overviews(kind, mesh) => read::overviews(context, &asked, kind, mesh.as_deref()),

@@ -1,5 +1,7 @@
 //! Counts: over all meshes, by kind, and the services of earlier releases.
 
+mod mesh;
+
 use axum::response::Response;
 use kuma_core::{
     json::time_text,
@@ -17,6 +19,8 @@ use super::{
     problem::Problem,
     read::{insight_of, mesh_exists},
 };
+
+pub(super) use mesh::{mesh_insight, mesh_insights};
 
 /// Whether a proxy, or a service, does its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -234,6 +234,75 @@ async fn views_of_a_connected_proxy() {
 }
 
 #[tokio::test]
+async fn a_mesh_is_counted_when_it_is_asked_for() {
+    let decode = |kind: kuma_core::registry::Kind, mesh: &str, name: &str, spec: Value| {
+        kind.decode(kuma_core::meta::Meta::new(mesh, name, kuma_core::meta::Labels::new()), spec, None).unwrap()
+    };
+    let connected = |name: &str, version: &Value| {
+        let spec = json!({
+            "subscriptions": [{"id": "1", "connectTime": "2026-01-05T10:00:00Z", "version": version}],
+            "mTLS": {"issuedBackend": "kri_mid_m___id_", "supportedBackends": ["kri_mtrust_m___a_", "kri_mtrust_m___b_"]},
+        });
+        decode(Kind::DataplaneInsight, "m", name, spec)
+    };
+    let versions = json!({"kumaDp": {"version": "3.0.0"}, "envoy": {"version": "1.40.0"}});
+    let dataplane =
+        |name: &str, networking: Value| decode(Kind::Dataplane, "m", name, json!({"networking": networking}));
+    let inbounds = json!({"inbound": [{"port": 80}, {"port": 81, "state": "NotReady"}]});
+    let resources = [
+        decode(Kind::Mesh, "", "m", json!({})),
+        decode(Kind::Mesh, "", "empty", json!({})),
+        dataplane("ready", json!({"inbound": [{"port": 80}]})),
+        dataplane("partly", inbounds),
+        dataplane("away", json!({"inbound": [{"port": 80}]})),
+        dataplane("gateway", json!({"gateway": {"type": "DELEGATED", "tags": {"kuma.io/service": "g"}}})),
+        connected("ready", &versions),
+        connected("partly", &Value::Null),
+        connected("gateway", &versions),
+    ];
+    let api = Api(router(over_memory(Site::zone("default"), resources).await.unwrap().into(), Scheme::Http));
+    let (status, mut insight) = api.get("/mesh-insights/m").await;
+    assert_eq!(status, 200);
+    for time in ["creationTime", "modificationTime"] {
+        assert!(insight.as_object_mut().unwrap().remove(time).is_some_and(|t| t.as_str() > Some("2000")), "{insight}");
+    }
+    let all = json!({"total": 3, "online": 2, "partiallyDegraded": 1});
+    assert_eq!(
+        insight,
+        json!({
+            "type": "MeshInsight", "name": "m",
+            "dataplanes": {"total": 4, "online": 2, "offline": 1, "partiallyDegraded": 1},
+            "dataplanesByType": {
+                "standard": {"total": 3, "online": 1, "offline": 1, "partiallyDegraded": 1},
+                "gateway": {"total": 1, "online": 1},
+                "gatewayDelegated": {"total": 1, "online": 1},
+            },
+            "dpVersions": {
+                "kumaDp": {"3.0.0": {"total": 2, "online": 2}, "unknown": {"total": 2, "offline": 1, "partiallyDegraded": 1}},
+                "envoy": {"1.40.0": {"total": 2, "online": 2}, "unknown": {"total": 2, "offline": 1, "partiallyDegraded": 1}},
+            },
+            "mTLS": {
+                "issuedBackends": {"kri_mid_m___id_": all},
+                "supportedBackends": {"kri_mtrust_m___a_": all, "kri_mtrust_m___b_": all},
+            },
+            "resources": {"Dataplane": {"total": 4}},
+        })
+    );
+    let (_, list) = api.get("/mesh-insights").await;
+    let names = |list: &Value| list["items"].as_array().unwrap().iter().map(|i| i["name"].clone()).collect::<Vec<_>>();
+    assert_eq!((&list["total"], names(&list)), (&json!(2), vec![json!("empty"), json!("m")]));
+    assert_eq!(list["items"][0]["dataplanes"], json!({}));
+    let (_, page) = api.get("/mesh-insights?size=1").await;
+    assert_eq!((names(&page), page["next"].is_string()), (vec![json!("empty")], true));
+    assert_eq!(names(&api.get("/mesh-insights?name=m").await.1), ["empty", "m"]);
+    assert_eq!(names(&api.get("/mesh-insights?name=emp").await.1), ["empty"]);
+    let (status, problem) = api.get("/mesh-insights/none").await;
+    assert_eq!((status, &problem["title"]), (404, &json!("Could not retrieve a resource")));
+    let (status, problem) = api.put("/mesh-insights/m", json!({"type": "MeshInsight", "name": "m"})).await;
+    assert_eq!((status, &problem["title"]), (405, &json!("Method not allowed")));
+}
+
+#[tokio::test]
 async fn pages_of_other_origins() {
     let api = Api::with(|context| context.settings.cors_origins = vec!["https://a.example".into()]).await;
     let ask = async |method: &str, origin: &str, preflight: Option<&str>| {

@@ -25,7 +25,8 @@ impl Collector for Objects {
         let state = self.0.current();
         let mut encoder =
             encoder.encode_descriptor("resources_count", "Number of stored objects", None, MetricType::Gauge)?;
-        for kind in Kind::ALL {
+        // A MeshInsight is computed, and never stored.
+        for kind in Kind::ALL.iter().filter(|kind| **kind != Kind::MeshInsight) {
             let count = i64::try_from(state.list(*kind).count()).unwrap_or(i64::MAX);
             ConstGauge::new(count).encode(encoder.encode_family(&[("resource_type", kind.name())])?)?;
         }
