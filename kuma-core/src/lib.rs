@@ -28,4 +28,5 @@ pub mod sni;
 pub mod sockets;
 pub mod state;
 pub mod store;
+pub mod suggest;
 pub mod validate;

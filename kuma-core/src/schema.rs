@@ -2,10 +2,12 @@
 //!
 //! Each kind describes its spec once, in the notation of this module. Documents of shape `SpecStatus` are defaulted and
 //! checked by it ([`check`]); documents of shape `Flat` are read by it with the leniency of protobuf JSON ([`flat`]).
+//! Fields that it does not know can be told ([`unknown`]).
 //! Published contracts (CRDs, OpenAPI) are written from it.
 
 pub mod check;
 pub mod flat;
+pub mod unknown;
 
 use serde_json::Value;
 

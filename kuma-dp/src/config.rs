@@ -7,7 +7,10 @@ pub mod sources;
 
 use std::collections::BTreeMap;
 
-use kuma_core::duration::GoDuration;
+use kuma_core::{
+    document::{Limits, Part},
+    duration::GoDuration,
+};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::transparent_proxy::TransparentProxy;
@@ -286,7 +289,8 @@ impl Config {
     pub fn from_file(path: &str) -> Result<Self, FileError> {
         let text = std::fs::read_to_string(path).map_err(|source| FileError::Read { path: path.into(), source })?;
         let parse = |reason: String| FileError::Parse { path: path.into(), reason };
-        let mut value: serde_json::Value = serde_saphyr::from_str(&text).map_err(|e| parse(e.to_string()))?;
+        let parsed = Part::whole(&text).parse(Limits::REQUEST).map_err(|fault| parse(fault.to_string()))?;
+        let mut value = parsed.value;
         drop_nulls(&mut value);
         let config: Self = serde_json::from_value(value).map_err(|e| parse(e.to_string()))?;
         config.validate().map_err(|source| FileError::Invalid { path: path.into(), source })?;

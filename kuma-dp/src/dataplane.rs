@@ -4,6 +4,11 @@ pub mod template;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use kuma_core::{
+    document::{self, Fault, Limits},
+    registry::Kind,
+    schema::unknown,
+};
 use serde_json::Value;
 
 use self::template::TemplateError;
@@ -27,12 +32,20 @@ pub enum ResourceError {
         /// Which placeholder.
         source: TemplateError,
     },
-    /// It is neither YAML nor JSON.
-    #[error("the Dataplane resource in {from} is not valid YAML or JSON: {reason}")]
+    /// It is neither YAML nor JSON, or costs too much to read.
+    #[error("the Dataplane resource in {from} cannot be read: {fault}")]
     Syntax {
         /// Where it was read.
         from: String,
         /// What, with line and column.
+        fault: Fault,
+    },
+    /// It is YAML or JSON, and something else than one resource.
+    #[error("the Dataplane resource in {from} cannot be used: {reason}")]
+    Shape {
+        /// Where it was read.
+        from: String,
+        /// What it is.
         reason: String,
     },
     /// Another kind.
@@ -58,6 +71,8 @@ pub struct DataplaneResource {
     pub mesh: String,
     /// `name`.
     pub name: String,
+    /// What was odd about the text, for its author's eyes.
+    pub warnings: Vec<String>,
     body: Value,
 }
 
@@ -66,16 +81,24 @@ impl DataplaneResource {
     pub fn parse(text: &str, variables: &BTreeMap<String, String>, from: &str) -> Result<Self, ResourceError> {
         let text = template::render(text, variables)
             .map_err(|source| ResourceError::Template { from: from.into(), source })?;
-        let syntax = |reason: String| ResourceError::Syntax { from: from.into(), reason };
-        let mut body: Value = serde_saphyr::from_str(&text).map_err(|e| syntax(e.to_string()))?;
+        let shape = |reason: String| ResourceError::Shape { from: from.into(), reason };
+        let parts = document::split(&text);
+        let [part] = parts[..] else {
+            let holds = if parts.is_empty() { "nothing".to_owned() } else { format!("{} documents", parts.len()) };
+            return Err(shape(format!("it holds {holds}, and has to be one Dataplane")));
+        };
+        let parsed = part.parse(Limits::REQUEST).map_err(|fault| ResourceError::Syntax { from: from.into(), fault })?;
+        let mut warnings: Vec<String> = parsed.warning.into_iter().collect();
+        let mut body = parsed.value;
         let Value::Object(map) = &mut body else {
-            return Err(syntax("a resource is a map with type, mesh, name and networking".into()));
+            return Err(shape("a resource is a map with type, mesh, name and networking".into()));
         };
         let text_of = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (kind, name, mut mesh) = (text_of("type"), text_of("name"), text_of("mesh"));
         if kind != "Dataplane" {
             return Err(ResourceError::Kind { found: kind });
         }
+        warnings.extend(unknown::fields(Kind::Dataplane, map).iter().map(ToString::to_string));
         if !map.contains_key("mesh") {
             "default".clone_into(&mut mesh);
             map.insert("mesh".into(), Value::from("default"));
@@ -87,7 +110,7 @@ impl DataplaneResource {
         if !violations.is_empty() {
             return Err(ResourceError::Meta { from: from.into(), violations: violations.join("; ") });
         }
-        Ok(Self { mesh, name, body })
+        Ok(Self { mesh, name, warnings, body })
     }
 
     /// JSON text for the bootstrap request.
@@ -195,7 +218,30 @@ mod tests {
         let kind = parse("{type: Mesh, name: default}").unwrap_err().to_string();
         assert_eq!(kind, "invalid proxy resource type \"Mesh\", expected Dataplane");
         let syntax = parse("type: Dataplane\n  name: [").unwrap_err().to_string();
-        assert!(syntax.contains("dp.yaml") && syntax.contains("line 2"), "{syntax}");
+        assert!(syntax.starts_with("the Dataplane resource in dp.yaml cannot be read: line 2, column "), "{syntax}");
         assert!(parse("just text").unwrap_err().to_string().contains("a resource is a map"));
+        let two = parse(&format!("{WEB}---\n{WEB}")).unwrap_err().to_string();
+        assert_eq!(
+            two,
+            "the Dataplane resource in dp.yaml cannot be used: it holds 2 documents, and has to be one Dataplane"
+        );
+        assert!(parse("---\n# only a comment\n").unwrap_err().to_string().contains("it holds nothing"));
+        let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                    d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n";
+        let costs = parse(bomb).unwrap_err().to_string();
+        assert!(costs.contains("its aliases repeat more than"), "{costs}");
+        let deep = parse(&"[".repeat(10_000)).unwrap_err().to_string();
+        assert!(deep.contains("nested more than"), "{deep}");
+    }
+
+    #[test]
+    fn what_is_odd_is_told() {
+        assert_eq!(parse(WEB).unwrap().warnings, [""; 0]);
+        let twice = parse(&format!("{WEB}mesh: other\n")).unwrap();
+        assert_eq!(twice.mesh, "other");
+        let warning = &twice.warnings[0];
+        assert!(warning.contains("line 6, column 1") && warning.ends_with("the last one counts"), "{warning}");
+        let unknown = parse(&format!("{WEB}  inbounds: []\n")).unwrap().warnings;
+        assert_eq!(unknown, ["networking.inbounds: there is no such field, it is ignored; did you mean \"inbound\"?"]);
     }
 }

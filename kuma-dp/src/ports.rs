@@ -19,7 +19,7 @@ const NEIGHBOURS: u16 = 200;
 
 /// A port that cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {purpose}: {source}; {setting} chooses another port")]
+#[error("cannot listen on {address} for {purpose}: {cause}; {setting} chooses another port")]
 pub struct PortError {
     /// What the port is for.
     pub purpose: &'static str,
@@ -27,8 +27,8 @@ pub struct PortError {
     pub address: SocketAddr,
     /// Flag or variable that sets it.
     pub setting: &'static str,
-    /// Why.
-    pub source: io::Error,
+    /// What the operating system said; no source, since the text says it already.
+    pub cause: io::Error,
 }
 
 /// A wish for a port.
@@ -47,11 +47,11 @@ pub struct Wish {
 impl Wish {
     /// Tries `bind` with the wished port, then, unless it is fixed, with its neighbours and at last with whatever is free.
     fn grant<T>(self, address: IpAddr, bind: impl Fn(u16) -> io::Result<(u16, T)>) -> Result<(u16, T), PortError> {
-        let refused = |source| PortError {
+        let refused = |cause| PortError {
             purpose: self.purpose,
             address: (address, self.port).into(),
             setting: self.setting,
-            source,
+            cause,
         };
         match bind(self.port) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && !self.fixed => {}

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use kuma_core::document::{self, Limits};
 
 use crate::{
     cli::{LogLevel, RunFlags},
@@ -127,6 +128,9 @@ fn read_resource(config: &mut Config) -> anyhow::Result<Option<DataplaneResource
         read_input(&runtime.resource_path, "the Dataplane resource")?
     };
     let resource = DataplaneResource::parse(&text, &runtime.resource_vars, &from)?;
+    for warning in &resource.warnings {
+        tracing::warn!("the Dataplane resource in {from}: {warning}");
+    }
     if !config.dataplane.name.is_empty() || !config.dataplane.mesh.is_empty() {
         bail!(
             "--name and --mesh cannot be specified when a dataplane definition is provided, mesh and name will be read \
@@ -159,15 +163,19 @@ fn transparent_proxy(flags: &RunFlags, config: &Config) -> anyhow::Result<Option
 
 /// Where it comes from and the text; `-` is standard input.
 fn read_input(path: &str, what: &str) -> anyhow::Result<(String, String)> {
-    if path == "-" {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .with_context(|| format!("cannot read {what} from standard input"))?;
-        return Ok(("standard input".to_owned(), text));
-    }
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {what} from {path}"))?;
-    Ok((path.to_owned(), text))
+    let from = if path == "-" { "standard input" } else { path };
+    let failed = || format!("cannot read {what} from {from}");
+    // One byte more than what is accepted: enough to tell that it is too much.
+    let most = Limits::REQUEST.bytes as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = if path == "-" {
+        std::io::stdin().take(most).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
+    };
+    read.with_context(failed)?;
+    let text = document::text(&bytes, Limits::REQUEST).with_context(failed)?;
+    Ok((from.to_owned(), text.to_owned()))
 }
 
 /// An inline token becomes a private file; a token in a file is looked at, so that a wrong one is noticed here.
@@ -239,6 +247,8 @@ mod tests {
         assert!(missing(ca).contains("--ca-cert-file /nowhere/ca.crt: No such file"));
         let file = RunFlags { dataplane_file: Some("/nowhere/dp.yaml".into()), ..RunFlags::default() };
         assert!(missing(file).contains("cannot read the Dataplane resource from /nowhere/dp.yaml: No such file"));
+        let folder = RunFlags { dataplane_file: Some("/".into()), ..RunFlags::default() };
+        assert!(missing(folder).contains("cannot read the Dataplane resource from /: Is a directory"));
         let proxy = RunFlags { proxy_type: Some("ingress".into()), dataplane: Some(WEB.into()), ..RunFlags::default() };
         assert!(missing(proxy).starts_with("invalid proxy type \"ingress\""));
     }

@@ -2,6 +2,7 @@
 //!
 //! Input is the file that `kumactl install transparent-proxy --config` takes; everything about iptables is left out.
 
+use kuma_core::document::{Limits, Part};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -79,7 +80,8 @@ impl TransparentProxy {
         let mut merged = Map::new();
         for (from, text) in sources {
             let unreadable = |reason: String| InvalidTransparentProxy::Unreadable { from: from.clone(), reason };
-            match serde_saphyr::from_str(text).map_err(|e| unreadable(e.to_string()))? {
+            let parsed = Part::whole(text).parse(Limits::REQUEST).map_err(|fault| unreadable(fault.to_string()))?;
+            match parsed.value {
                 Value::Object(map) => merge(&mut merged, map),
                 Value::Null => {}
                 _ => return Err(unreadable("it is a single value or a list".into())),

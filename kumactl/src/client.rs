@@ -13,6 +13,7 @@ use url::Url;
 use crate::{
     config::{ApiServer, ControlPlane},
     trust::{self, Identity},
+    unreachable::unreachable,
     version,
 };
 
@@ -275,26 +276,4 @@ fn identity(server: &ApiServer) -> Result<Option<Identity>> {
             .with_context(|| format!("could not create key pair from client cert and client key: {path}"))
     };
     Ok(Some(Identity { certificate: read(&server.client_cert_file)?, key: read(&server.client_key_file)? }))
-}
-
-/// What happened, where, and what to do about it.
-fn unreachable(url: &Url, error: &reqwest::Error) -> anyhow::Error {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    let mut address = url.clone();
-    address.set_path("");
-    address.set_query(None);
-    let address = address.as_str().trim_end_matches('/');
-    if error.is_timeout() {
-        anyhow!("the control plane at {address} did not answer in time; raise --api-timeout if it is far away")
-    } else if error.is_connect() {
-        anyhow!(
-            "the control plane at {address} cannot be reached: {cause}. Is it running? \
-             `kumactl config control-planes list` shows where it is looked for"
-        )
-    } else {
-        anyhow!("the call to {address} failed: {cause}")
-    }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use kuma_core::document::{self, Limits, Part};
 use serde::{Deserialize, Serialize};
 
 use crate::output::yaml::to_yaml;
@@ -138,13 +139,14 @@ impl Config {
         if !path.exists() {
             return Ok(Self::local());
         }
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("Failed to read configuration from file {:?}", path.display().to_string()))?;
+        let shown = path.display().to_string();
+        let bytes = std::fs::read(path).with_context(|| format!("Failed to read configuration from file {shown:?}"))?;
+        let failed = |fault| anyhow!("Failed to parse configuration from file {shown:?}: {fault}");
+        let text = document::text(&bytes, Limits::REQUEST).map_err(failed)?;
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        serde_saphyr::from_str(&text)
-            .map_err(|e| anyhow!("Failed to parse configuration from file {:?}: {e}", path.display().to_string()))
+        Part::whole(text).decode(Limits::REQUEST).map_err(failed)
     }
 
     /// Writes the file (0600) by rename, so that nobody reads half of it.
@@ -305,6 +307,25 @@ mod tests {
         assert_eq!(Config::load(&path).expect("a file"), Config::local());
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("a file").permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_with_the_place() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("config");
+        let fault = |content: &[u8]| {
+            std::fs::write(&path, content).expect("a file");
+            let error = format!("{:#}", Config::load(&path).expect_err("no configuration"));
+            error
+                .strip_prefix(&format!("Failed to parse configuration from file {path:?}: "))
+                .expect("its name")
+                .to_owned()
+        };
+        assert!(fault(b"contexts:\n- name: [\n").starts_with("line 2, column 9: "));
+        let wrong = fault(b"controlPlanes:\n- name: a\n  coordinates: 1\n");
+        assert!(wrong.starts_with("line 3, column "), "{wrong}");
+        assert!(fault(b"contexts: \xff\n").starts_with("line 1, column 11: the text is not UTF-8"));
+        assert!(fault("[".repeat(10_000).as_bytes()).contains("nested more than"));
     }
 
     #[test]

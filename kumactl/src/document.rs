@@ -9,12 +9,12 @@ use kuma_core::{
     names,
     registry::{Kind, Shape},
     resource::AnyResource,
+    schema::unknown,
+    suggest::nearest,
     validate::Violations,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
-
-use crate::suggest::nearest;
 
 /// A document that is a resource.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub enum Fault {
     #[error("failed to parse resource: invalid meta type: {0:?}")]
     Text(String),
     /// No kind has this name.
-    #[error("failed to parse resource: invalid resource type {name:?}{}", .near.as_ref().map(|n| format!(": did you mean {n:?}?")).unwrap_or_default())]
+    #[error("failed to parse resource: invalid resource type {name:?}{}", help(.name, .near.as_deref()))]
     Kind {
         /// What the document says.
         name: String,
@@ -45,6 +45,14 @@ pub enum Fault {
     /// Its name or mesh cannot be used.
     #[error("failed to read meta: {0}")]
     Meta(Violations),
+}
+
+fn help(name: &str, near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!(": did you mean {near:?}?"),
+        None if name.is_empty() => ": the document has no field \"type\"".to_owned(),
+        None => String::new(),
+    }
 }
 
 /// Violations of the whole document have no field to stand before them.
@@ -85,6 +93,7 @@ pub fn read(part: &Part<'_>) -> Result<Document, Fault> {
     if kind.descriptor().shape == Shape::Flat {
         canonical_head(&mut document);
     }
+    warnings.extend(unknown::fields(kind, &document).iter().map(ToString::to_string));
     let received = from_rest(kind, &Value::Object(document)).map_err(Fault::Decode)?;
     let meta = &received.resource.meta;
     let mut faults = Violations::new();
@@ -193,6 +202,16 @@ mod tests {
     }
 
     #[test]
+    fn unknown_fields_are_told() {
+        let read = read("type: Dataplane\nmesh: m\nname: a\nnetworking: {address: 127.0.0.1, inbounds: []}")
+            .expect("a Dataplane");
+        assert_eq!(
+            read.warnings,
+            ["networking.inbounds: there is no such field, it is ignored; did you mean \"inbound\"?"]
+        );
+    }
+
+    #[test]
     fn faults_name_the_step() {
         let fault = |text: &str| read(text).expect_err("no resource").to_string();
         assert_eq!(fault("type: Foo"), "failed to parse resource: invalid resource type \"Foo\"");
@@ -200,7 +219,10 @@ mod tests {
             fault("type: MeshTimeouts\nname: a"),
             "failed to parse resource: invalid resource type \"MeshTimeouts\": did you mean \"MeshTimeout\"?"
         );
-        assert_eq!(fault("name: a"), "failed to parse resource: invalid resource type \"\"");
+        assert_eq!(
+            fault("name: a"),
+            "failed to parse resource: invalid resource type \"\": the document has no field \"type\""
+        );
         assert!(
             fault("a: b: c")
                 .starts_with("failed to parse resource: invalid meta type: \"error converting YAML to JSON: yaml: ")

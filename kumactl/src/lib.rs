@@ -6,9 +6,9 @@ mod cmd;
 pub mod config;
 pub mod document;
 pub mod output;
-pub mod suggest;
 pub mod template;
 mod trust;
+mod unreachable;
 pub mod usage;
 pub mod version;
 

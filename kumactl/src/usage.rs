@@ -7,7 +7,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use crate::suggest::nearest;
+use kuma_core::suggest::nearest;
 
 /// Nothing is to be run: help was asked for, or the command line is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

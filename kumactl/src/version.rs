@@ -38,23 +38,28 @@ pub fn details() -> String {
     )
 }
 
-/// A warning if client and control plane differ; one if the control plane cannot be asked.
-pub async fn mismatch(api: &anyhow::Result<Api>) -> Option<String> {
-    const FAILED: &str = "WARNING: Failed to retrieve server version, can't check compatibility: ";
-    let api = match api {
-        Ok(api) => api,
-        Err(error) => return Some(format!("{FAILED}{error:#}")),
-    };
-    let index: Value = match async { api.get("/").await?.json() }.await {
+const FAILED: &str = "WARNING: Failed to retrieve server version, can't check compatibility: ";
+
+/// The warning of a command that goes on although the control plane cannot be asked for its version.
+pub fn unknown(error: &anyhow::Error) -> String {
+    format!("{FAILED}{error:#}")
+}
+
+/// A warning if client and control plane differ, or if the latter does not tell its version.
+///
+/// # Errors
+/// It cannot be called at all. Whatever is asked of it next will fail in the same words.
+pub async fn mismatch(api: &Api) -> anyhow::Result<Option<String>> {
+    let index: Value = match api.get("/").await?.json() {
         Ok(index) => index,
-        Err(error) => return Some(format!("{FAILED}Unable to retrieve server version: {error:#}")),
+        Err(error) => return Ok(Some(format!("{FAILED}Unable to retrieve server version: {error:#}"))),
     };
     let product = index["product"].as_str().unwrap_or_default();
     let version = index["version"].as_str().unwrap_or_default();
     if version.contains("preview") || (product == PRODUCT && version == VERSION) {
-        return None;
+        return Ok(None);
     }
-    Some(format!(
+    Ok(Some(format!(
         "WARNING: You are using kumactl version {VERSION} for {PRODUCT}, but the server returned version: {product} for {version}"
-    ))
+    )))
 }

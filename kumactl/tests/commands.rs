@@ -192,6 +192,27 @@ async fn apply_reads_folders_in_order_and_fills_templates() {
 }
 
 #[tokio::test]
+async fn faults_in_a_folder_tell_file_and_place() {
+    let stub = Stub::start(&[]).await;
+    let good = stub.file("in/a.yaml", "type: Mesh\nname: m-1\n");
+    let bad = stub.file("in/b.yaml", "type: Zone\nname: z\n---\ntype: Mesh\nname: [\n");
+    let twice = stub.file("in/c.yaml", "type: Mesh\nname: m-1\n");
+    let dir = stub.dir.path().join("in").display().to_string();
+    let done = stub.run(&["apply", "-f", &dir], "").await;
+    let expected = format!("resource[2] in {bad}: failed to parse resource: invalid meta type: ");
+    assert!(done.err.starts_with(&expected) && done.err.contains("line 5, column 7: "), "{}", done.err);
+    let warning = format!("Warning: resource[3] in {twice}: Mesh \"m-1\" is there twice; the last one counts\n");
+    assert!(done.err.contains(&warning) && !done.err.contains(&good), "{}", done.err);
+    assert!(stub.lines().is_empty());
+    std::fs::write(&bad, b"type: Zone\nname: \xe9\n").expect("a file");
+    let done = stub.run(&["apply", "-f", &dir], "").await;
+    let expected = format!(
+        "Error: error while reading provided file: {bad}: line 2, column 7: the text is not UTF-8; save it as UTF-8\n"
+    );
+    assert_eq!(done.err, expected);
+}
+
+#[tokio::test]
 async fn apply_reads_urls() {
     let stub = Stub::start(&[
         ("GET /mesh.yaml", 200, "type: Mesh\nname: m-1\n"),

@@ -35,7 +35,7 @@ pub fn read(schema: &Schema, path: &str, value: &Value) -> Result<Value, FlatErr
 }
 
 /// `service_port` for `servicePort`, as the protobuf definition spells it.
-fn snake_case(camel: &str) -> String {
+pub(super) fn snake_case(camel: &str) -> String {
     let mut out = String::with_capacity(camel.len() + 4);
     for c in camel.chars() {
         if c.is_ascii_uppercase() {

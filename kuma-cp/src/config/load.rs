@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kuma_core::document::{self, Limits, Part};
 use serde_json::{Map, Value};
 
 use super::{Config, Key, Kind, StoreType, keys, pending};
@@ -34,6 +35,8 @@ pub enum Warning {
         /// The key that was probably meant.
         meant: Option<String>,
     },
+    /// A key of the file that is there twice: where, and which one counts.
+    DuplicateKey(String),
     /// A variable that looks like one of ours and is none.
     UnknownVariable {
         /// Its name.
@@ -60,6 +63,7 @@ impl fmt::Display for Warning {
             Self::UnknownVariable { name, meant } => {
                 write!(f, "unknown environment variable {name} is ignored, did you mean {meant}?")
             }
+            Self::DuplicateKey(place) => write!(f, "configuration file: {place}"),
             Self::NoEffect { path, reason } => write!(f, "configuration key {path} has no effect: {reason}"),
         }
     }
@@ -115,8 +119,9 @@ pub fn load(file: Option<&Path>, variables: impl IntoIterator<Item = (String, St
     };
     let bytes = fs::read(path).map_err(|e| ConfigError::Inaccessible(path.to_owned(), e))?;
     let within = |error| ConfigError::File { path: path.to_owned(), error: Box::new(error) };
-    let text = String::from_utf8(bytes).map_err(|e| within(ConfigError::Unparseable(format!("not UTF-8: {e}"))))?;
-    let loaded = layer(Some(&text), variables).map_err(within)?;
+    let unreadable = |fault: document::Fault| within(ConfigError::Unparseable(fault.to_string()));
+    let text = document::text(&bytes, Limits::FILE).map_err(unreadable)?;
+    let loaded = layer(Some(text), variables).map_err(within)?;
     check_files(&loaded.config).map_err(within)?;
     Ok(loaded)
 }
@@ -182,15 +187,13 @@ struct Overlay {
 
 impl Overlay {
     fn file(&mut self, text: &str, keys: &[Key]) -> Result<(), ConfigError> {
-        let options = serde_saphyr::options! {
-            legacy_octal_numbers: true,
-            with_snippet: false,
-            duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
-        };
         let document: Value = if text.trim().is_empty() {
             Value::Null
         } else {
-            serde_saphyr::from_str_with_options(text, options).map_err(|e| ConfigError::Unparseable(e.to_string()))?
+            let parsed = Part::whole(text).parse(Limits::FILE);
+            let parsed = parsed.map_err(|fault| ConfigError::Unparseable(fault.to_string()))?;
+            self.warnings.extend(parsed.warning.map(Warning::DuplicateKey));
+            parsed.value
         };
         match document {
             Value::Null => Ok(()),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use base64::Engine as _;
+use kuma_core::document::{Limits, Part};
 use serde::{Deserialize, Serialize};
 
 use crate::{envoy::binary::EnvoyVersion, http::Peer, otel_env::OtelEnv, transparent_proxy::TransparentProxy, version};
@@ -207,7 +208,8 @@ impl Bootstrap {
         let envelope: Envelope = serde_json::from_slice(body)?;
         let yaml = base64::engine::general_purpose::STANDARD.decode(&envelope.bootstrap)?;
         let text = std::str::from_utf8(&yaml).map_err(|e| BadAnswer::Yaml(e.to_string()))?;
-        let envoy: EnvoyBootstrap = serde_saphyr::from_str(text).map_err(|e| BadAnswer::Yaml(e.to_string()))?;
+        let envoy: EnvoyBootstrap =
+            Part::whole(text).decode(Limits::FILE).map_err(|e| BadAnswer::Yaml(e.to_string()))?;
         let admin = envoy.admin.and_then(|admin| admin.address).and_then(|address| match address {
             EnvoyAddress { pipe: Some(pipe), .. } => Some(Peer::Unix(pipe.path)),
             EnvoyAddress { socket_address: Some(tcp), .. } => {

@@ -13,22 +13,30 @@ use kuma_core::{
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{Session, pairs, path, source, text};
+use super::{
+    Session, pairs, path,
+    source::{self, Source},
+    text,
+};
 use crate::{Streams, client::Api, document, output, template, version};
 
 /// Runs `apply`.
 pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Streams<'_>) -> Result<()> {
     let vars = pairs(args, "var")?;
-    let input = source::read(text(args, "file"), streams).await?;
-    if input.trim().is_empty() {
+    let sources = source::read(text(args, "file"), streams).await?;
+    if sources.iter().all(|source| source.text.trim().is_empty()) {
         return Err(anyhow!("no resource(s) passed to apply"));
     }
-    let api = session.api();
-    if let Some(warning) = version::mismatch(&api).await {
-        writeln!(streams.err, "{warning}")?;
+    let dry_run = args.get_flag("dry-run");
+    let api = session.checked_api(streams).await;
+    if let Err(error) = &api
+        && dry_run
+    {
+        writeln!(streams.err, "{}", version::unknown(error))?;
     }
-    let resources = read(&input, &vars, streams)?;
-    if args.get_flag("dry-run") {
+    // What is wrong with the resources is told even if there is nobody to send them to.
+    let resources = read(&sources, &vars, streams)?;
+    if dry_run {
         return print(&resources, streams);
     }
     let api = api?;
@@ -38,13 +46,18 @@ pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Stre
     Ok(())
 }
 
-/// All resources of a text. What is wrong with any of them is printed, and then it is an error.
-fn read(input: &str, vars: &[(String, String)], streams: &mut Streams<'_>) -> Result<Vec<AnyResource>> {
+/// All resources of texts. What is wrong with any of them is printed, and then it is an error.
+fn read(sources: &[Source], vars: &[(String, String)], streams: &mut Streams<'_>) -> Result<Vec<AnyResource>> {
     let values = template::variables(vars);
     let mut resources = Vec::new();
     let mut seen = BTreeSet::new();
     let mut failed = false;
-    for (index, part) in split(input).into_iter().enumerate() {
+    let parts = sources.iter().flat_map(|source| split(&source.text).into_iter().map(move |part| (source, part)));
+    for (index, (source, part)) in parts.enumerate() {
+        let place = match &source.file {
+            Some(file) => format!("resource[{index}] in {file}"),
+            None => format!("resource[{index}]"),
+        };
         let filled = if vars.is_empty() { Ok(part.text.to_owned()) } else { template::render(part.text, &values) };
         let read = filled
             .map_err(|fault| format!("failed to parse resource: the template cannot be filled: {fault}"))
@@ -55,21 +68,18 @@ fn read(input: &str, vars: &[(String, String)], streams: &mut Streams<'_>) -> Re
         match read {
             Ok(document) => {
                 for warning in document.warnings {
-                    writeln!(streams.err, "Warning: resource[{index}]: {warning}")?;
+                    writeln!(streams.err, "Warning: {place}: {warning}")?;
                 }
                 let key = document.resource.key();
                 let (kind, name) = (key.kind, key.name.clone());
                 if !seen.insert(key) {
-                    writeln!(
-                        streams.err,
-                        "Warning: resource[{index}]: {kind} {name:?} is there twice; the last one counts"
-                    )?;
+                    writeln!(streams.err, "Warning: {place}: {kind} {name:?} is there twice; the last one counts")?;
                 }
                 resources.push(document.resource);
             }
             Err(fault) => {
                 failed = true;
-                writeln!(streams.err, "resource[{index}]: {fault}")?;
+                writeln!(streams.err, "{place}: {fault}")?;
             }
         }
     }

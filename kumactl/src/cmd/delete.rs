@@ -2,10 +2,11 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::ArgMatches;
+use kuma_core::suggest::nearest;
 use reqwest::Method;
 
 use super::{Session, path, text};
-use crate::{Streams, cli, suggest::nearest};
+use crate::{Streams, cli};
 
 /// Runs `delete`.
 pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Streams<'_>) -> Result<()> {

@@ -75,11 +75,11 @@ impl Session {
 
     /// The API, after a warning if client and control plane do not fit.
     async fn checked_api(&self, streams: &mut Streams<'_>) -> Result<Api> {
-        let api = self.api();
-        if let Some(warning) = version::mismatch(&api).await {
+        let api = self.api()?;
+        if let Some(warning) = version::mismatch(&api).await? {
             writeln!(streams.err, "{warning}")?;
         }
-        api
+        Ok(api)
     }
 }
 

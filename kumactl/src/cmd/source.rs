@@ -3,51 +3,62 @@
 use std::{io::Read, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
+use kuma_core::document::{self, Limits};
 
 use crate::Streams;
 
 /// Longest time for a URL.
 const URL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most bytes that are read, whatever the source.
-const LIMIT: u64 = 64 << 20;
+/// What is read of one source.
+const LIMITS: Limits = Limits { bytes: 64 << 20, ..Limits::FILE };
 
-/// The text of a source.
-pub(super) async fn read(source: &str, streams: &mut Streams<'_>) -> Result<String> {
-    if source == "-" {
-        let mut bytes = Vec::new();
-        streams.input.take(LIMIT + 1).read_to_end(&mut bytes).context("error while reading standard input")?;
-        return decode(bytes, "standard input");
-    }
-    if source.starts_with("http://") || source.starts_with("https://") {
-        return fetch(source).await;
-    }
+/// One text of a source.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// Which file of a directory it is; nothing where the source is one text.
+    pub(super) file: Option<String>,
+    /// The text.
+    pub(super) text: String,
+}
+
+/// The texts of a source.
+pub(super) async fn read(source: &str, streams: &mut Streams<'_>) -> Result<Vec<Source>> {
     let path = Path::new(source);
     let failed = || "error while reading provided file".to_owned();
-    if path.is_dir() {
+    let text = if source == "-" {
+        stream(&mut *streams.input, "standard input")?
+    } else if source.starts_with("http://") || source.starts_with("https://") {
+        fetch(source).await?
+    } else if path.is_dir() {
         return directory(path).with_context(failed);
-    }
-    file(path).with_context(failed)
+    } else {
+        file(path).with_context(failed)?
+    };
+    Ok(vec![Source { file: None, text }])
 }
 
 fn file(path: &Path) -> Result<String> {
     let name = path.display().to_string();
+    let file = std::fs::File::open(path).with_context(|| name.clone())?;
+    stream(file, &name)
+}
+
+fn stream(from: impl Read, name: &str) -> Result<String> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path).and_then(|f| f.take(LIMIT + 1).read_to_end(&mut bytes)).with_context(|| name.clone())?;
-    decode(bytes, &name)
+    // One byte more than what is accepted: enough to tell that it is too much.
+    from.take(LIMITS.bytes as u64 + 1).read_to_end(&mut bytes).with_context(|| name.to_owned())?;
+    decode(&bytes, name)
 }
 
-fn decode(bytes: Vec<u8>, name: &str) -> Result<String> {
-    if bytes.len() as u64 > LIMIT {
-        return Err(anyhow!("{name} is larger than {} MiB", LIMIT >> 20));
+fn decode(bytes: &[u8], name: &str) -> Result<String> {
+    if bytes.len() > LIMITS.bytes {
+        return Err(anyhow!("{name} is larger than {} MiB", LIMITS.bytes >> 20));
     }
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        anyhow!("{name} is not UTF-8 text: the byte at offset {at} is out of place")
-    })
+    Ok(document::text(bytes, LIMITS).with_context(|| name.to_owned())?.to_owned())
 }
 
-/// YAML and JSON files of a directory, by name, as one text.
-fn directory(path: &Path) -> Result<String> {
+/// YAML and JSON files of a directory, by name.
+fn directory(path: &Path) -> Result<Vec<Source>> {
     let mut files: Vec<_> = std::fs::read_dir(path)?
         .flatten()
         .map(|entry| entry.path())
@@ -58,8 +69,7 @@ fn directory(path: &Path) -> Result<String> {
         })
         .collect();
     files.sort();
-    let texts = files.iter().map(|f| file(f)).collect::<Result<Vec<_>>>()?;
-    Ok(texts.join("\n---\n"))
+    files.iter().map(|path| Ok(Source { file: Some(path.display().to_string()), text: file(path)? })).collect()
 }
 
 async fn fetch(url: &str) -> Result<String> {
@@ -69,5 +79,5 @@ async fn fetch(url: &str) -> Result<String> {
         return Err(anyhow!("error while retrieving URL: {url} answered {}", response.status()));
     }
     let bytes = response.bytes().await.map_err(|e| anyhow!("error with GET http request: {e}"))?;
-    decode(bytes.to_vec(), url)
+    decode(&bytes, url)
 }
