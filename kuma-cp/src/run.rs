@@ -62,7 +62,6 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
         doors = doors.merge(health(hds.clone()));
     }
     let doors = metrics.grpc.observe(metrics.dp_server.observe(doors));
-    servers.spawn(dp_server.serve(doors, stop.clone()));
     let context = compose::api(&config, &parts)?;
     for (port, scheme) in api {
         let router = metrics.api_server.observe(api::router(context.clone(), scheme));
@@ -71,6 +70,9 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     readiness.done("servers");
     boot::run(&parts.store, &parts.state, &parts.boot).await.context("default resources cannot be made")?;
     readiness.done("defaults");
+    // Proxies come last: to one that connects before the default Mesh is there, or before its policies, something would
+    // seem to be gone. Until now they wait in the queue of the port.
+    servers.spawn(dp_server.serve(doors, stop.clone()));
     leave_local_trust(&config, &certificate, &parts, &stop);
 
     stop.cancelled().await;
@@ -101,12 +103,13 @@ async fn bind_api(config: &Config) -> anyhow::Result<Vec<(Port, Scheme)>> {
     let settings = &config.api_server;
     let limits = ServeLimits {
         header_timeout: settings.read_header_timeout.to_std(),
+        idle_timeout: settings.idle_timeout.to_std(),
         connections: 4_096,
         ..ServeLimits::default()
     };
     let mut ports = Vec::new();
     if settings.http.enabled {
-        let listener = bind_at(&settings.http.interface, settings.http.port).await?;
+        let listener = bind_at(&settings.http.interface, settings.http.port, "KUMA_API_SERVER_HTTP_PORT").await?;
         tracing::info!(target: "api-server", interface = settings.http.interface, port = settings.http.port, tls = false, "starting API server");
         ports.push((Port { listener, tls: None, limits: limits.clone() }, Scheme::Http));
     }
@@ -124,17 +127,17 @@ async fn bind_api(config: &Config) -> anyhow::Result<Vec<(Port, Scheme)>> {
             (file, false) => ClientAuth::Optional(file.into()),
         };
         let tls = tls::server_config(certificate, &versions, &clients, &["h2", "http/1.1"])?;
-        let listener = bind_at(&https.interface, https.port).await?;
+        let listener = bind_at(&https.interface, https.port, "KUMA_API_SERVER_HTTPS_PORT").await?;
         tracing::info!(target: "api-server", interface = https.interface, port = https.port, tls = true, "starting API server");
         ports.push((Port { listener, tls: Some(tls), limits }, Scheme::Https));
     }
     Ok(ports)
 }
 
-async fn bind_at(interface: &str, port: impl TryInto<u16>) -> anyhow::Result<TcpListener> {
+async fn bind_at(interface: &str, port: impl TryInto<u16>, setting: &'static str) -> anyhow::Result<TcpListener> {
     let address = interface.parse().with_context(|| format!("{interface:?} is not an IP address of an interface"))?;
     // A checked port is in range.
-    Ok(serve::bind(SocketAddr::new(address, port.try_into().unwrap_or_default())).await?)
+    Ok(serve::bind(SocketAddr::new(address, port.try_into().unwrap_or_default()), setting).await?)
 }
 
 fn dp_server_certificate(config: &Config) -> anyhow::Result<Arc<ServedCertificate>> {
@@ -151,7 +154,7 @@ async fn bind_dp_server(config: &Config) -> anyhow::Result<Port> {
     let tls = tls::server_config(dp_server_certificate(config)?, &limits, &ClientAuth::None, &["h2", "http/1.1"])?;
     // A checked port is in range.
     let port = u16::try_from(settings.port).unwrap_or_default();
-    let listener = serve::bind_everywhere(port).await?;
+    let listener = serve::bind_everywhere(port, "KUMA_DP_SERVER_PORT").await?;
     tracing::info!(target: "dp-server", port, "starting data plane server");
     let limits = ServeLimits {
         header_timeout: settings.read_header_timeout.to_std(),
@@ -209,7 +212,7 @@ async fn serve_diagnostics(
     };
     // A checked port is in range.
     let port = u16::try_from(settings.server_port).unwrap_or_default();
-    let listener = serve::bind_everywhere(port).await?;
+    let listener = serve::bind_everywhere(port, "KUMA_DIAGNOSTICS_SERVER_PORT").await?;
     tracing::info!(target: "diagnostics", port, tls = settings.tls_enabled, "starting diagnostics server");
     let limits = ServeLimits { header_timeout: Duration::from_secs(1), ..ServeLimits::default() };
     Ok(serve::serve(listener, tls, diagnostics::router(diagnostics), limits, stop))

@@ -1,7 +1,10 @@
 //! The one connection loop of all servers: accept, TLS where it is asked for, HTTP/1.1 and HTTP/2 on one port, limits
 //! on time and number, and a graceful end.
 
+mod idle;
+
 use std::{
+    convert::Infallible,
     io::ErrorKind,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -24,6 +27,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use idle::{Patience, Requests, Timed};
+
 /// A TLS handshake that takes longer is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// HTTP/2 pings an idle peer this often, and gives it as long to answer.
@@ -36,6 +41,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServeLimits {
     /// All headers of an HTTP/1 request must be there in this time.
     pub header_timeout: Duration,
+    /// An HTTP/1 connection may be without a request for so long.
+    pub idle_timeout: Duration,
     /// Connections at one time; further ones wait in the kernel's queue.
     pub connections: usize,
     /// HTTP/2 streams of one connection.
@@ -48,6 +55,7 @@ impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_mins(2),
             connections: 20_000,
             streams: 128,
             drain: Duration::from_secs(10),
@@ -55,12 +63,12 @@ impl Default for ServeLimits {
     }
 }
 
-/// Binds a port.
+/// Binds a port. `setting` is the variable that chooses it.
 ///
 /// # Errors
 /// `listen tcp ADDRESS: bind: address already in use` and its like.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|cause| BindError { address, cause })
+pub async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|cause| BindError { address, setting, cause })
 }
 
 /// Binds a port of all interfaces, IPv4 and IPv6: `localhost` may mean either to a client. On a machine without IPv6,
@@ -68,10 +76,10 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 ///
 /// # Errors
 /// As [`bind`].
-pub async fn bind_everywhere(port: u16) -> Result<TcpListener, BindError> {
-    match bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+pub async fn bind_everywhere(port: u16, setting: &'static str) -> Result<TcpListener, BindError> {
+    match bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), setting).await {
         Err(error) if !matches!(error.cause.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
-            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
+            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), setting).await
         }
         outcome => outcome,
     }
@@ -79,10 +87,12 @@ pub async fn bind_everywhere(port: u16) -> Result<TcpListener, BindError> {
 
 /// A port that cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("listen tcp {address}: bind: {}", reason(cause))]
+#[error("listen tcp {address}: bind: {}{}", reason(cause), advice(cause, setting))]
 pub struct BindError {
     /// The wanted address.
     pub address: SocketAddr,
+    /// The variable that chooses the port.
+    pub setting: &'static str,
     /// What the operating system said; no source, since the text says it already.
     pub cause: std::io::Error,
 }
@@ -93,6 +103,14 @@ fn reason(error: &std::io::Error) -> String {
         ErrorKind::PermissionDenied => "permission denied".into(),
         ErrorKind::AddrNotAvailable => "cannot assign requested address".into(),
         _ => error.to_string(),
+    }
+}
+
+fn advice(error: &std::io::Error, setting: &str) -> String {
+    match error.kind() {
+        ErrorKind::AddrInUse => format!(" (by another kuma-cp, perhaps); {setting} chooses another port"),
+        ErrorKind::PermissionDenied => format!("; {setting} chooses another port"),
+        _ => String::new(),
     }
 }
 
@@ -109,7 +127,8 @@ pub async fn serve(
     let acceptor = tls.map(TlsAcceptor::from);
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+    // Limits of HTTP/1 are kept by the connection, see `idle`.
+    server.http1().timer(TokioTimer::new()).header_read_timeout(None);
     server
         .http2()
         .timer(TokioTimer::new())
@@ -118,6 +137,7 @@ pub async fn serve(
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(32 << 10);
     let server = Arc::new(server);
+    let patience = Patience { head: limits.header_timeout, idle: limits.idle_timeout };
     loop {
         let slot = tokio::select! {
             slot = slots.clone().acquire_owned() => slot,
@@ -141,10 +161,10 @@ pub async fn serve(
         tokio::spawn(async move {
             let _slot = slot;
             match acceptor {
-                None => connection(&server, tcp, router, peer, watcher).await,
+                None => connection(&server, tcp, router, peer, patience, watcher).await,
                 Some(acceptor) => {
                     if let Some(tls) = handshake(&acceptor, tcp).await {
-                        connection(&server, tls, router, peer, watcher).await;
+                        connection(&server, tls, router, peer, patience, watcher).await;
                     } else {
                         tracing::debug!(%peer, "a TLS handshake failed");
                     }
@@ -167,13 +187,19 @@ async fn connection<S>(
     stream: S,
     router: Router,
     peer: SocketAddr,
+    patience: Patience,
     watcher: hyper_util::server::graceful::Watcher,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+    let requests = Requests::default();
+    let stream = Timed::new(stream, requests.clone(), patience);
+    let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let unanswered = requests.arrived();
+        let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.map(axum::body::Body::new)
+        let answer = router.clone().oneshot(request);
+        async move { Ok::<_, Infallible>(answer.await?.map(|body| unanswered.until_end_of(body))) }
     });
     let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     if let Err(error) = watcher.watch(connection.into_owned()).await {

@@ -9,8 +9,10 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
+use http_body::Body as _;
+use http_body_util::BodyExt;
 
 use super::{
     context::{ApiContext, Asked, Scheme},
@@ -21,6 +23,9 @@ use super::{
     query::Query,
 };
 use crate::auth::{Caller, api::is_open};
+
+/// Bytes of a body that is too long which are read before that is said.
+const MOST_IGNORED: u64 = 64 << 20;
 
 /// Pattern of the path that a request was answered under; in the extensions of each answer of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +77,8 @@ async fn exchange(context: &Arc<ApiContext>, scheme: Scheme, cors: &cors::Origin
         return *refusal;
     }
     let body = if matches!(head.method, Method::PUT | Method::POST) {
-        match read(context, body).await {
+        let asks_first = head.headers.contains_key(header::EXPECT);
+        match read(context, body, asks_first).await {
             Ok(body) => body,
             Err(problem) => return problem.into_response(),
         }
@@ -130,22 +136,45 @@ fn accepts_json(headers: &HeaderMap) -> bool {
     })
 }
 
-async fn read(context: &ApiContext, body: Body) -> Result<Bytes, Problem> {
+/// The whole body. `asks_first`: the client waits for a word before it sends.
+async fn read(context: &ApiContext, mut body: Body, asks_first: bool) -> Result<Bytes, Problem> {
     let max = context.settings.max_body;
-    match tokio::time::timeout(context.settings.read_timeout, axum::body::to_bytes(body, max)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) => {
-            let source = std::error::Error::source(&error);
-            if source.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {
-                let detail =
-                    format!("The body is longer than {max} bytes. Split what it describes into several resources");
-                Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Body too large", detail))
-            } else {
-                Err(Problem::bad_request(format!("the body could not be read: {error}")))
+    let mut bytes = BytesMut::new();
+    let mut length = body.size_hint().lower();
+    if length <= max as u64 || !asks_first {
+        length = 0;
+        let whole = receive(&mut body, &mut bytes, &mut length, max as u64);
+        let received = tokio::time::timeout(context.settings.read_timeout, whole).await;
+        if length <= max as u64 {
+            match received {
+                Ok(Ok(())) => return Ok(bytes.freeze()),
+                Ok(Err(error)) => return Err(Problem::bad_request(format!("the body could not be read: {error}"))),
+                Err(_) => {
+                    let detail = "The body took too long to arrive";
+                    return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "Request timeout", detail));
+                }
             }
         }
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "Request timeout", "The body took too long to arrive")),
     }
+    let detail = format!("The body is longer than {max} bytes. Split what it describes into several resources");
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Body too large", detail))
+}
+
+/// Keeps up to `max` bytes, and lets go of some more: a client that is still sending when the connection closes may not
+/// get to read the answer.
+async fn receive(body: &mut Body, kept: &mut BytesMut, length: &mut u64, max: u64) -> Result<(), axum::Error> {
+    while *length <= max.saturating_add(MOST_IGNORED)
+        && let Some(frame) = body.frame().await
+    {
+        let Ok(data) = frame?.into_data() else { continue };
+        *length += data.len() as u64;
+        if *length <= max {
+            kept.extend_from_slice(&data);
+        } else {
+            *kept = BytesMut::new();
+        }
+    }
+    Ok(())
 }
 
 /// The part of a path below the base path. Token requests of users are served without it as well, since that is where
