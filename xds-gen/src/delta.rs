@@ -16,7 +16,8 @@
 //! - Make before break: listeners wait for the ack of new clusters that they use (five seconds at most); a cluster is
 //!   removed when no listener that the proxy may still have uses it.
 //! - By-name resources are never removed by the server; they end by unsubscription.
-//! - A rejected resource (see [`blame`]) is not sent again until its content changes; the last good one stays.
+//! - A rejected resource (see [`blame`]) is not sent again until its content changes, or the caller asks for another
+//!   try; the last good one stays.
 //! - In grace after a forgetful start, nothing that the client brought is removed, and an assignment that it brought
 //!   is not replaced by another one: it may have more endpoints than have come back. Endpoint lists that this stream
 //!   itself has sent may shrink; whether they should is the caller's decision.
@@ -106,6 +107,8 @@ pub enum Event<'a> {
     Changed(&'a [Change]),
     /// The grace after a start begins or ends.
     Grace(bool),
+    /// What the client rejected is to be tried once more: the reason may have been its machine's, a taken port say.
+    Retry,
     /// Time passed.
     Tick,
 }
@@ -181,6 +184,7 @@ impl Session {
                 self.grace = grace;
                 self.kinds.iter_mut().for_each(|k| k.all_stale = true);
             }
+            Event::Retry => self.kinds.iter_mut().for_each(Kind::retry),
             Event::Tick => {}
         }
         TypeUrl::ALL.into_iter().filter_map(|t| self.plan(t, now, source)).collect()

@@ -21,11 +21,12 @@ use xds_gen::{
 };
 
 use super::{
-    connect::{Connected, Connector},
+    connect::{Connected, Connector, Introduction},
     grpc,
     insights::InsightEvent,
-    leases::Leases,
+    leases::{FIGHT_PAUSE, Leases},
     remembered::Remembered,
+    retry::Retry,
 };
 use crate::{
     diagnostics::metrics::discovery::{DiscoveryMetrics, StreamMetrics},
@@ -99,12 +100,22 @@ impl Ads {
             .await
             .map_err(|_| Status::deadline_exceeded("no discovery request within 10 s of the start of the stream"))??
             .ok_or_else(|| Status::cancelled("the stream ended before its first request"))?;
+        let Introduction { proxy, .. } = Introduction::of(first.node.as_ref())?;
+        if self.leases.fought_over(&proxy) {
+            // Before it registers: two proxies of one name would move its endpoints to and fro.
+            tokio::select! {
+                () = tokio::time::sleep(FIGHT_PAUSE) => {}
+                () = frames.closed() => return Ok(()),
+                () = self.stop.cancelled() => return Err(shutting_down()),
+            }
+        }
         let connected = self.connector.connect(&credential, first.node.as_ref()).await?;
         let lease = self.leases.take(connected.proxy.clone());
-        if lease.contested() {
+        if lease.report {
             tracing::warn!(
-                mesh = %lease.proxy.0, proxy = %lease.proxy.1, takeovers = lease.took_over,
-                "streams of one proxy keep replacing each other: are two proxies running under this name?"
+                mesh = %lease.proxy.0, proxy = %lease.proxy.1,
+                "streams of one proxy keep replacing each other: are two proxies running under this name? Each waits \
+                 {FIGHT_PAUSE:?} for its turn now"
             );
         }
         let outcome = self.talk(&connected, &lease.lost, first, requests, frames).await;
@@ -143,8 +154,10 @@ impl Ads {
             delivery: None,
             instance: &self.instance,
             rejections: Vec::new(),
+            retry: Retry::default(),
             last_update: Timestamp::now(),
         };
+        stream.note_rejections();
         let mut permit: Option<OwnedSemaphorePermit> = None;
         let mut admitted = false;
         let mut first = Some(first);
@@ -163,7 +176,10 @@ impl Ads {
                 stream.delivery = view.take_changes().since.map(Delivery::since);
                 set = view.set();
                 if let Some(set) = &set {
-                    responses = stream.request(request, &node_id, &**set)?;
+                    match stream.request(request, &node_id, &**set) {
+                        Ok(answers) => responses = answers,
+                        Err(status) => break Err(status),
+                    }
                 }
             } else if first.is_some() || set.is_none() {
                 // The world has not planned this proxy yet: it will be told.
@@ -183,6 +199,13 @@ impl Ads {
                         None => std::future::pending().await,
                     }
                 };
+                let retry = stream.retry.at;
+                let retry = async {
+                    match retry {
+                        Some(at) => tokio::time::sleep_until(at.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
                 let grace_end = async {
                     match self.grace_until.filter(|_| grace) {
                         Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -191,7 +214,10 @@ impl Ads {
                 };
                 tokio::select! {
                     message = requests.message() => match message {
-                        Ok(Some(request)) => responses = stream.request(request, &node_id, &**set)?,
+                        Ok(Some(request)) => match stream.request(request, &node_id, &**set) {
+                            Ok(answers) => responses = answers,
+                            Err(status) => break Err(status),
+                        },
                         Ok(None) => break Ok(()),
                         Err(status) if status.code() == Code::OutOfRange || status.code() == Code::ResourceExhausted => break Err(status),
                         // The connection is gone: nobody is there to be told.
@@ -205,6 +231,10 @@ impl Ads {
                         }
                     }
                     () = tick => responses = stream.step(Event::Tick, &**set),
+                    () = retry => {
+                        stream.retry.at = None;
+                        responses = stream.step(Event::Retry, &**set);
+                    }
                     () = grace_end => {
                         grace = false;
                         responses = stream.step(Event::Grace(false), &**set);
@@ -293,6 +323,7 @@ struct Stream<'a> {
     delivery: Option<Delivery>,
     instance: &'a str,
     rejections: Vec<Rejected>,
+    retry: Retry,
     last_update: Timestamp,
 }
 
@@ -345,6 +376,7 @@ impl Stream<'_> {
     }
 
     fn note_rejections(&mut self) {
+        self.retry.schedule(self.session.rejected(), Instant::now());
         let now = Timestamp::now().to_string();
         let known = std::mem::take(&mut self.rejections);
         self.rejections = self

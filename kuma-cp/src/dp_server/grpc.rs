@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};
 use prost::Message;
 use tokio::sync::mpsc;
@@ -30,9 +31,7 @@ impl Frames {
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
         self.ended = true;
         let mut trailers = http::HeaderMap::new();
-        if status.add_header(&mut trailers).is_err() {
-            trailers.insert("grpc-status", http::HeaderValue::from_static("2"));
-        }
+        write_status(status, &mut trailers);
         Frame::trailers(trailers)
     }
 }
@@ -80,8 +79,33 @@ pub fn response(frames: mpsc::Receiver<Result<Bytes, Status>>) -> http::Response
 pub fn refuse(status: &Status) -> http::Response<axum::body::Body> {
     let mut response = http::Response::new(axum::body::Body::empty());
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));
-    let _ = status.add_header(response.headers_mut());
+    write_status(status, response.headers_mut());
     response
+}
+
+/// Writes a status. tonic escapes spaces and much else in its text, which the protocol does not ask for, and which
+/// Envoy shows as it comes: `authentication%20failed`.
+fn write_status(status: &Status, headers: &mut HeaderMap) {
+    if status.add_header(headers).is_err() {
+        headers.insert("grpc-status", HeaderValue::from_static("2"));
+    }
+    if let Some(message) = headers.get_mut("grpc-message")
+        && let Ok(text) = HeaderValue::from_str(&escape(status.message()))
+    {
+        *message = text;
+    }
+}
+
+/// Escapes what is not printable ASCII, and the sign of escaping.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'%' | 0..0x20 | 0x7f.. => out.push_str(&format!("%{byte:02X}")),
+            printable => out.push(char::from(printable)),
+        }
+    }
+    out
 }
 
 /// One encoded message as a frame.
@@ -92,4 +116,20 @@ pub fn frame<M: Message>(message: &M) -> Bytes {
     out.put_u32(message.encoded_len() as u32);
     out.put_slice(&message.encode_to_vec());
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_reads_well_where_nobody_decodes_it() {
+        let status = Status::unauthenticated("token is for \"a\", 100% of it\nä");
+        let mut headers = HeaderMap::new();
+        write_status(&status, &mut headers);
+        assert_eq!(headers["grpc-status"], "16");
+        assert_eq!(headers["grpc-message"], "token is for \"a\", 100%25 of it%0A%C3%A4");
+        let read = Status::from_header_map(&headers).expect("a status");
+        assert_eq!(read.message(), status.message());
+    }
 }

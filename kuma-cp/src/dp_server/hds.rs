@@ -31,7 +31,7 @@ use super::{
     ads::{FIRST_REQUEST_TIMEOUT, SEND_TIMEOUT, credential, replaced, shutting_down},
     connect::{Connector, Introduction},
     grpc,
-    leases::{Leases, Proxy},
+    leases::{FIGHT_PAUSE, Leases, Proxy},
 };
 use crate::diagnostics::metrics::health::{HealthMetrics, HealthStream};
 use watched::Watch;
@@ -104,6 +104,13 @@ impl Hds {
             ));
         };
         let Introduction { proxy, metadata } = Introduction::of(first.node.as_ref())?;
+        if self.leases.fought_over(&proxy) {
+            // Discovery reports it.
+            tokio::select! {
+                () = tokio::time::sleep(FIGHT_PAUSE) => {}
+                () = frames.closed() => return Ok(()),
+            }
+        }
         let watch = self.watched.watch(&proxy);
         let dataplane = self.await_dataplane(&proxy, &watch).await?;
         self.connector.authenticate(credential, &dataplane)?;

@@ -15,6 +15,9 @@ pub type Proxy = (Arc<str>, Arc<str>);
 /// Take-overs of one proxy within [`FIGHT_WINDOW`] that count as two proxies of one name.
 const FIGHT: usize = 3;
 const FIGHT_WINDOW: Duration = Duration::from_mins(1);
+/// How long the next stream of a proxy waits that is being fought over. Each take-over may move the endpoints of a
+/// service from one machine to another.
+pub const FIGHT_PAUSE: Duration = Duration::from_secs(10);
 
 /// The leases of this instance.
 #[derive(Debug, Default)]
@@ -26,7 +29,23 @@ pub struct Leases {
 struct Inner {
     next: u64,
     active: HashMap<Proxy, Active>,
-    taken: HashMap<Proxy, VecDeque<Instant>>,
+    taken: HashMap<Proxy, Taken>,
+}
+
+/// Take-overs of one proxy.
+#[derive(Debug, Default)]
+struct Taken {
+    times: VecDeque<Instant>,
+    reported: Option<Instant>,
+}
+
+impl Taken {
+    fn is_fight(&mut self, now: Instant) -> bool {
+        while self.times.front().is_some_and(|t| now.duration_since(*t) > FIGHT_WINDOW) {
+            self.times.pop_front();
+        }
+        self.times.len() >= FIGHT
+    }
 }
 
 #[derive(Debug)]
@@ -42,16 +61,9 @@ pub struct Lease {
     pub proxy: Proxy,
     /// Cancelled when another stream takes over.
     pub lost: CancellationToken,
-    /// Another stream held it before; how often that has happened in the last minute.
-    pub took_over: usize,
+    /// Two proxies of one name seem to be running, and it is time to say so.
+    pub report: bool,
     id: u64,
-}
-
-impl Lease {
-    /// Two proxies of one name seem to be running.
-    pub fn contested(&self) -> bool {
-        self.took_over >= FIGHT
-    }
 }
 
 impl Leases {
@@ -67,17 +79,26 @@ impl Leases {
         let id = inner.next;
         let lost = CancellationToken::new();
         let before = inner.active.insert(proxy.clone(), Active { id, cancel: lost.clone() });
-        let took_over = before.map_or(0, |before| {
+        let report = before.is_some_and(|before| {
             before.cancel.cancel();
             let now = Instant::now();
-            let times = inner.taken.entry(proxy.clone()).or_default();
-            times.push_back(now);
-            while times.front().is_some_and(|t| now.duration_since(*t) > FIGHT_WINDOW) {
-                times.pop_front();
+            let taken = inner.taken.entry(proxy.clone()).or_default();
+            taken.times.push_back(now);
+            let due = taken.reported.is_none_or(|at| now.duration_since(at) > FIGHT_WINDOW);
+            let report = taken.is_fight(now) && due;
+            if report {
+                taken.reported = Some(now);
             }
-            times.len()
+            report
         });
-        Lease { proxy, lost, took_over, id }
+        Lease { proxy, lost, report, id }
+    }
+
+    /// Streams of the proxy keep taking it from each other, and one has it now.
+    pub fn fought_over(&self, proxy: &Proxy) -> bool {
+        let mut inner = self.lock();
+        inner.active.contains_key(proxy)
+            && inner.taken.get_mut(proxy).is_some_and(|taken| taken.is_fight(Instant::now()))
     }
 
     /// Gives a lease back; true if it was still the current one, so nobody speaks for the proxy now.
@@ -118,9 +139,18 @@ mod tests {
     }
 
     #[test]
-    fn two_proxies_of_one_name_are_noticed() {
+    fn two_proxies_of_one_name_are_noticed_and_reported_once() {
         let leases = Leases::default();
-        let contested: Vec<bool> = (0..5).map(|_| leases.take(proxy()).contested()).collect();
-        assert_eq!(contested, [false, false, false, true, true]);
+        let take = || {
+            let fought_over = leases.fought_over(&proxy());
+            (fought_over, leases.take(proxy()).report)
+        };
+        let seen: Vec<(bool, bool)> = (0..6).map(|_| take()).collect();
+        let (calm, noticed, known) = ((false, false), (false, true), (true, false));
+        assert_eq!(seen, [calm, calm, calm, noticed, known, known]);
+        // When the last one has gone, it starts anew.
+        let last = leases.take(proxy());
+        assert!(leases.give_back(&last) && !leases.fought_over(&proxy()));
+        assert_eq!((0..4).map(|_| leases.take(proxy()).report).collect::<Vec<_>>(), [false, false, false, true]);
     }
 }

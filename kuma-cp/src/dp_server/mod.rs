@@ -10,6 +10,7 @@ pub mod insights;
 pub mod leases;
 pub mod remembered;
 pub mod returning;
+mod retry;
 #[cfg(test)]
 mod rig;
 

@@ -261,6 +261,14 @@ impl Kind {
         self.rejected.insert(item.name.clone(), Rejection::new(version, nonce, text, last_good));
     }
 
+    /// What the client refused is sent once more.
+    pub(super) fn retry(&mut self) {
+        for (name, rejection) in &mut self.rejected {
+            rejection.retry();
+            self.stale.insert(name.clone());
+        }
+    }
+
     /// The client still has what it had before this item.
     pub(super) fn revert(&mut self, item: Item) {
         self.stale.insert(item.name.clone());

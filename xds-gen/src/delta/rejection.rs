@@ -15,20 +15,22 @@ pub(super) struct Rejection {
     text: Arc<str>,
     /// What the client acknowledged last of that name.
     pub(super) last_good: Option<Arc<Rendered>>,
+    /// It is tried once more: what was in its way may have gone.
+    retried: bool,
 }
 
 impl Rejection {
     pub(super) fn new(version: Version, nonce: u64, text: Arc<str>, last_good: Option<Arc<Rendered>>) -> Self {
-        Self { version: Some(version), nonce, text, last_good }
+        Self { version: Some(version), nonce, text, last_good, retried: false }
     }
 
     pub(super) fn of_earlier_stream(self) -> Self {
-        Self { nonce: 0, ..self }
+        Self { nonce: 0, retried: false, ..self }
     }
 
-    /// Whether it is this content that was refused.
+    /// Whether it is this content that was refused, and is not to be tried again now.
     pub(super) fn covers(&self, rendered: &Rendered, own: &Own) -> bool {
-        self.version == Some(rendered.version_for(own))
+        !self.retried && self.version == Some(rendered.version_for(own))
     }
 
     /// Whether it is over when the client takes this resource of that response: other content than the last good one,
@@ -38,9 +40,14 @@ impl Rejection {
         nonce > self.nonce && !last_good
     }
 
-    /// Let it be tried once more.
+    /// Forgets it: there is a new process, of which nothing is known.
     pub(super) fn forgive(&mut self) {
         self.version = None;
+    }
+
+    /// Lets it be tried once more. It counts as refused until the client says otherwise.
+    pub(super) fn retry(&mut self) {
+        self.retried = true;
     }
 }
 

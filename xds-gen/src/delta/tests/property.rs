@@ -30,6 +30,7 @@ enum Op {
     Unsubscribe(usize),
     Reconnect { order: Vec<TypeUrl>, fresh: bool },
     Wait(u64),
+    Retry,
 }
 
 fn ops() -> impl Strategy<Value = Op> {
@@ -52,6 +53,7 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => (0..SECRETS).prop_map(Op::Unsubscribe),
         1 => (order, prop::bool::weighted(0.2)).prop_map(|(order, fresh)| Op::Reconnect { order, fresh }),
         1 => prop_oneof![Just(1u64), Just(50), Just(2500)].prop_map(Op::Wait),
+        1 => Just(Op::Retry),
     ]
 }
 
@@ -275,6 +277,10 @@ impl Run {
             Op::Wait(ms) => {
                 self.now += MS * ms as u32;
                 self.step(Event::Tick);
+            }
+            Op::Retry => {
+                self.refused.clear();
+                self.step(Event::Retry);
             }
         }
         self.publish();

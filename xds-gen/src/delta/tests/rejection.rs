@@ -38,6 +38,25 @@ fn the_named_one_is_to_blame_and_not_sent_again() {
 }
 
 #[test]
+fn another_try_is_made_on_request() {
+    let mut rig = two_listeners();
+    let lds = rig.put([listener("b", "2", &[]), listener("c", "1", &[])]);
+    let next = rig.nack(&lds[0], "Error adding/updating listener(s) b: no port\nc: no port\n");
+    assert_eq!(brief(&next), []);
+    let lds = rig.step(Event::Retry);
+    assert_eq!(brief(&lds), want(&[(Listener, "b=2 c=1")]));
+    assert_eq!(rig.session.rejected().count(), 2, "nothing is known yet");
+    assert_eq!(brief(&rig.nack(&lds[0], "Error adding/updating listener(s) c: still no port\n")), []);
+    assert_eq!(rig.session.rejected().map(|r| (r.name, r.text)).collect::<Vec<_>>(), [("c", "still no port")]);
+    assert!(rig.session.is_settled());
+    let lds = rig.step(Event::Retry);
+    assert_eq!(brief(&lds), want(&[(Listener, "c=1")]));
+    rig.ack(&lds[0]);
+    assert_eq!(rig.session.rejected().count(), 0);
+    assert_eq!(brief(&rig.step(Event::Retry)), []);
+}
+
+#[test]
 fn back_to_the_last_good_is_nothing_to_send() {
     let mut rig = two_listeners();
     let lds = rig.put([listener("b", "2", &[])]);
