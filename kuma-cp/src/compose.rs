@@ -299,5 +299,5 @@ pub fn bootstraps(config: &Config, parts: &Parts, certificate: Arc<ServedCertifi
         token_required: parts.ads.connector.auth.wants_credential(),
         hds: config.dp_server.hds.enabled,
     };
-    Bootstraps { state: parts.state.clone(), settings, certificate }
+    Bootstraps { state: parts.state.clone(), connector: parts.ads.connector.clone(), settings, certificate }
 }

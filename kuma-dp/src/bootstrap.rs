@@ -22,6 +22,8 @@ use crate::http::{self, HttpError};
 
 /// For one try.
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most characters of an answer that is no bootstrap.
+const LONGEST_REASON: usize = 500;
 /// Longest answer.
 const LONGEST_ANSWER: usize = 8 * 1024 * 1024;
 
@@ -41,6 +43,9 @@ pub enum TryError {
     /// The control plane refuses the request as it is.
     #[error("Invalid request: {0}")]
     Refused(String),
+    /// The control plane does not take the token.
+    #[error("Invalid request: {0}")]
+    Unproven(String),
     /// The control plane does not know the Dataplane (yet).
     #[error("{NOT_FOUND}")]
     NotFound,
@@ -51,8 +56,13 @@ pub enum TryError {
     )]
     WrongPort(String),
     /// The control plane has trouble of its own.
-    #[error("unexpected status code: {0}")]
-    Status(StatusCode),
+    #[error("unexpected status code: {status}{}", after_colon(.body))]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// What it says about it.
+        body: String,
+    },
     /// The name does not resolve.
     #[error("cannot resolve {host:?}, the host of --cp-address: {source}")]
     Resolve {
@@ -95,10 +105,14 @@ pub enum TryError {
     Answer(#[from] BadAnswer),
 }
 
+fn after_colon(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
 impl TryError {
     /// Whether the same request may succeed later.
     pub const fn is_temporary(&self) -> bool {
-        !matches!(self, Self::Address(_) | Self::Trust(_) | Self::Refused(_))
+        !matches!(self, Self::Address(_) | Self::Trust(_) | Self::Refused(_) | Self::Unproven(_))
     }
 }
 
@@ -118,6 +132,8 @@ pub struct Attempt {
     pub trust: Trust,
     /// What to ask.
     pub request: BootstrapRequest,
+    /// A control plane of this machine left the token, and one that starts leaves another.
+    pub renewable_token: bool,
 }
 
 /// Tries until there is a bootstrap, patience ends, or trying cannot help; `attempt` prepares each try.
@@ -129,11 +145,13 @@ pub async fn fetch(
     let address = CpAddress::parse(url).map_err(failed)?;
     let begin = Instant::now();
     loop {
-        let error = match once(&address, attempt()?).await {
+        let attempt = attempt()?;
+        let renewable = attempt.renewable_token;
+        let error = match once(&address, attempt).await {
             Ok(bootstrap) => return Ok(bootstrap),
             Err(error) => error,
         };
-        if !error.is_temporary() {
+        if !error.is_temporary() && !(renewable && matches!(error, TryError::Unproven(_))) {
             return Err(failed(error));
         }
         if begin.elapsed() + patience.backoff > patience.total {
@@ -213,9 +231,10 @@ fn judge(authority: &str, response: &Response<Bytes>) -> Result<Bootstrap, TryEr
         StatusCode::NOT_FOUND if body.starts_with("404: Page Not Found") => {
             Err(TryError::WrongPort(authority.to_owned()))
         }
+        StatusCode::UNAUTHORIZED if !body.trim().is_empty() => Err(TryError::Unproven(body.trim().to_owned())),
         status if status.is_client_error() && body.trim().is_empty() => Err(TryError::Refused(status.to_string())),
         status if status.is_client_error() => Err(TryError::Refused(body.trim().to_owned())),
-        status => Err(TryError::Status(status)),
+        status => Err(TryError::Status { status, body: body.trim().chars().take(LONGEST_REASON).collect() }),
     }
 }
 
@@ -237,7 +256,9 @@ mod tests {
             (404, "404 page not found\n", false, "Invalid request: 404 page not found"),
             (422, "mesh: mesh \"zzz\" does not exist", false, "Invalid request: mesh: mesh \"zzz\" does not exist"),
             (400, "", false, "Invalid request: 400 Bad Request"),
-            (500, "", true, "unexpected status code: 500"),
+            (401, "authentication failed: no", false, "Invalid request: authentication failed: no"),
+            (500, "", true, "unexpected status code: 500 Internal Server Error"),
+            (503, "not yet\n", true, "unexpected status code: 503 Service Unavailable: not yet"),
             (200, "hello", true, "the control plane's answer is not a bootstrap response"),
         ] {
             let error = verdict(status, body);

@@ -203,6 +203,7 @@ fn attempt(plan: &Plan, claims: &Claims, envoy: &EnvoyVersion, told_local: &mut 
     let mut ca_cert = config.control_plane.ca_cert.clone();
     let mut token_path = runtime.token_path.clone();
     let mut found = Vec::new();
+    let mut renewable_token = false;
     let needs_ca = address.tls && ca_cert.is_empty() && !config.control_plane.tls_skip_verify;
     if is_local
         && needs_ca
@@ -217,6 +218,7 @@ fn attempt(plan: &Plan, claims: &Claims, envoy: &EnvoyVersion, told_local: &mut 
     {
         token_path = path.display().to_string();
         found.push(token_path.clone());
+        renewable_token = true;
     }
     if !found.is_empty() && !std::mem::replace(told_local, true) {
         tracing::info!(files = found.join(", "), "trusting the control plane of this machine");
@@ -257,7 +259,7 @@ fn attempt(plan: &Plan, claims: &Claims, envoy: &EnvoyVersion, told_local: &mut 
         ipv6_enabled: runtime.ipv6_enabled,
         spire_resources: SpireResources { socket_path: runtime.spire.socket_path.clone() },
     };
-    Ok(Attempt { trust, request })
+    Ok(Attempt { trust, request, renewable_token })
 }
 
 /// What this kuma-dp tells the control plane that it can do.

@@ -16,8 +16,10 @@ use kuma_core::{
     resources::Dataplane,
     state::MeshState,
 };
+use tonic::{Code, Status};
 use xds_gen::bootstrap::{BootstrapRequest, BootstrapSettings, Door, Stored, answer};
 
+use super::connect::Connector;
 use crate::{state::StateHandle, tls::ServedCertificate};
 
 /// Largest request, in bytes: a Dataplane and some metadata.
@@ -27,6 +29,8 @@ const MAX_BODY: usize = 1 << 20;
 pub struct Bootstraps {
     /// Where Dataplanes and Meshes are looked up.
     pub state: StateHandle,
+    /// Who may be whom.
+    pub connector: Arc<Connector>,
     /// What shapes every bootstrap.
     pub settings: BootstrapSettings,
     /// The certificate of this port, as it is now.
@@ -54,8 +58,15 @@ async fn serve(State(bootstraps): State<Arc<Bootstraps>>, headers: HeaderMap, ur
     let looked_up = ipv4_only(bootstraps.settings.host(&host)).await;
     let door = Door { host: &host, ipv4_only: looked_up, chain_pem: &chain, sans: &sans };
     let state = bootstraps.state.current();
+    let refused = |status: StatusCode, body: String| {
+        tracing::info!(mesh = request.mesh, proxy = request.name, reason = body, "no bootstrap for a proxy");
+        (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
+    };
     match answer(&request, &door, &bootstraps.settings, &Known(&state)) {
         Ok(response) => {
+            if let Err(status) = prove(&bootstraps.connector, &request, &state) {
+                return refused(http_status(status.code()), status.message().to_owned());
+            }
             if response.admin_socket_missed {
                 tracing::warn!(
                     mesh = request.mesh,
@@ -71,10 +82,25 @@ async fn serve(State(bootstraps): State<Arc<Bootstraps>>, headers: HeaderMap, ur
             }
         }
         Err(refusal) => {
-            tracing::info!(mesh = request.mesh, proxy = request.name, reason = %refusal, "no bootstrap for a proxy");
-            let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], refusal.body()).into_response()
+            refused(StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), refusal.body())
         }
+    }
+}
+
+/// What discovery would turn away is turned away here already: kuma-dp tells its user why and ends, while an Envoy that
+/// is refused tries again for ever. A token that Envoy reads by itself, from a file, may be another one by then.
+fn prove(connector: &Connector, request: &BootstrapRequest, state: &MeshState) -> Result<(), Status> {
+    let proxy = (request.mesh.as_str().into(), request.name.as_str().into());
+    let text = Some(request.dataplane_resource.as_str()).filter(|text| !text.is_empty());
+    let stored = state.get(&Key::new(Kind::Dataplane, request.mesh.as_str(), request.name.as_str()));
+    connector.prove(&request.dataplane_token, &proxy, text, stored).map(drop)
+}
+
+fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 

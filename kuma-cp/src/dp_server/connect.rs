@@ -28,8 +28,9 @@ use super::{
     returning::{note_registered, was_registered},
 };
 use crate::{
-    auth::{ProxyAuthenticator, ProxyFacts},
+    auth::{ProxyAuthError, ProxyAuthenticator, ProxyFacts},
     state::StateHandle,
+    tokens::TokenError,
 };
 
 /// Tries to store a Dataplane that somebody else writes at the same time.
@@ -111,13 +112,8 @@ impl Connector {
             .map_err(|_| Status::unavailable("the control plane is still reading its store, connect again"))?;
         let key = Key::new(Kind::Dataplane, proxy.0.clone(), proxy.1.clone());
         let stored = state.get(&key).cloned();
-        let brought = match metadata["dataplane.resource"].as_str() {
-            Some(text) => Some(self.read(text, &proxy)?),
-            None => None,
-        };
-        for dataplane in brought.iter().chain(&stored) {
-            self.authenticate(credential, dataplane)?;
-        }
+        let text = metadata["dataplane.resource"].as_str();
+        let brought = self.prove(credential, &proxy, text, stored.as_ref())?;
         let registered = brought.is_some();
         if registered && stored.is_some() && was_registered(&state, &proxy) {
             self.brought.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.clone());
@@ -147,6 +143,25 @@ impl Connector {
         })
     }
 
+    /// Checks the credential of a proxy against the Dataplane that it brings, if it brings one, and against the stored
+    /// one. Returns the former as it is to be stored.
+    ///
+    /// # Errors
+    /// A status with the reason.
+    pub fn prove(
+        &self,
+        credential: &str,
+        proxy: &Proxy,
+        text: Option<&str>,
+        stored: Option<&AnyResource>,
+    ) -> Result<Option<AnyResource>, Status> {
+        let brought = text.map(|text| self.read(text, proxy)).transpose()?;
+        for dataplane in brought.iter().chain(stored) {
+            self.authenticate(credential, dataplane)?;
+        }
+        Ok(brought)
+    }
+
     /// Checks the credential against a Dataplane.
     ///
     /// # Errors
@@ -159,9 +174,11 @@ impl Connector {
             identity_from_workload: false,
         };
         let state = self.state.current();
-        self.auth
-            .check(credential, facts, &*state, Timestamp::now())
-            .map_err(|error| Status::unauthenticated(error.to_string()))
+        self.auth.check(credential, facts, &*state, Timestamp::now()).map_err(|error| match error {
+            // It may still come: keys are made and read while proxies connect already.
+            ProxyAuthError::Token(TokenError::KeyNotFound(_)) => Status::unavailable(error.to_string()),
+            _ => Status::unauthenticated(error.to_string()),
+        })
     }
 
     fn read(&self, text: &str, proxy: &Proxy) -> Result<AnyResource, Status> {
