@@ -25,6 +25,12 @@ impl Admin {
         text.trim().strip_prefix(name)?.strip_prefix(": ")?.parse().ok()
     }
 
+    /// The sum of all counters whose names end like this; nothing if Envoy does not answer.
+    pub fn sum(&self, end: &str) -> Option<u64> {
+        let text = self.get(&format!("/stats?filter={end}$"))?;
+        Some(text.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok()).sum())
+    }
+
     /// Whether it is connected to the control plane.
     pub fn connected(&self) -> bool {
         self.stat("control_plane.connected_state") == Some(1)

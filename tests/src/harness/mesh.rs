@@ -22,6 +22,8 @@ use nix::sys::signal::Signal;
 
 /// Lines of each log that are shown when a case fails.
 const SHOWN: usize = 60;
+/// Characters of each of these lines.
+const WIDTH: usize = 500;
 
 /// The executables under test.
 pub struct Programs {
@@ -51,6 +53,8 @@ pub struct Mesh {
     cp: Option<Process>,
     /// REST API.
     pub api: SocketAddr,
+    /// REST API over TLS.
+    pub api_tls: SocketAddr,
     /// Where proxies connect.
     pub dp_server: SocketAddr,
     environment: Vec<(String, String)>,
@@ -68,20 +72,20 @@ impl Mesh {
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new().prefix("kuma-mesh-").tempdir().unwrap();
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (api, dp_server) = (at(free_port()), at(free_port()));
+        let (api, api_tls, dp_server) = (at(free_port()), at(free_port()), at(free_port()));
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         let own = [
             ("HOME", path("home")),
             ("KUMA_LOCAL_DIR", path("local")),
             ("KUMA_GENERAL_WORK_DIR", path("cp")),
             ("KUMA_API_SERVER_HTTP_PORT", api.port().to_string()),
-            ("KUMA_API_SERVER_HTTPS_PORT", free_port().to_string()),
+            ("KUMA_API_SERVER_HTTPS_PORT", api_tls.port().to_string()),
             ("KUMA_DP_SERVER_PORT", dp_server.port().to_string()),
             ("KUMA_DIAGNOSTICS_SERVER_PORT", free_port().to_string()),
         ];
         let given = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment = own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(given).collect();
-        let mut mesh = Self { cp: None, api, dp_server, environment, dir };
+        let mut mesh = Self { cp: None, api, api_tls, dp_server, environment, dir };
         mesh.start_cp();
         let address = format!("http://{api}");
         mesh.kumactl(&["config", "control-planes", "add", "--name", "test", "--address", &address]);
@@ -104,6 +108,33 @@ impl Mesh {
             Some(Process::start("kuma-cp", Programs::get().path("kuma-cp"), &self.path("kuma-cp.log"), |command| {
                 command.arg("run").envs(environment.iter().map(|(name, value)| (name, value)));
             }));
+    }
+
+    /// A second control plane with ports and a folder of its own, but for these settings; and its log.
+    pub fn another_cp(&self, settings: &[(&str, &str)]) -> (Process, PathBuf) {
+        let home = self.path("another");
+        let log = self.path("another.log");
+        // Of an earlier one.
+        let _ = fs::remove_file(&log);
+        let process = Process::start("another kuma-cp", Programs::get().path("kuma-cp"), &log, |command| {
+            command.arg("run").env("HOME", &home).env("KUMA_LOCAL_DIR", home.join("local"));
+            command.env("KUMA_GENERAL_WORK_DIR", home.join("cp"));
+            for port in [
+                "KUMA_API_SERVER_HTTP_PORT",
+                "KUMA_API_SERVER_HTTPS_PORT",
+                "KUMA_DP_SERVER_PORT",
+                "KUMA_DIAGNOSTICS_SERVER_PORT",
+            ] {
+                command.env(port, free_port().to_string());
+            }
+            command.envs(settings.iter().copied());
+        });
+        (process, log)
+    }
+
+    /// A setting of the control plane.
+    pub fn setting(&self, name: &str) -> &str {
+        &self.environment.iter().find(|(known, _)| known == name).unwrap().1
     }
 
     /// The control plane's process.
@@ -138,8 +169,13 @@ impl Mesh {
 
     /// Runs kumactl, however it ends.
     pub fn try_kumactl(&self, arguments: &[&str]) -> Output {
+        self.try_kumactl_of(&self.path("kumactl.yaml"), arguments)
+    }
+
+    /// The same, with this configuration.
+    pub fn try_kumactl_of(&self, config: &Path, arguments: &[&str]) -> Output {
         let mut command = Command::new(Programs::get().path("kumactl"));
-        command.arg("--config-file").arg(self.path("kumactl.yaml")).args(arguments);
+        command.arg("--config-file").arg(config).args(arguments);
         command.env_clear().env("HOME", self.path("home")).stdin(Stdio::null());
         command.output().unwrap()
     }
@@ -152,6 +188,11 @@ impl Mesh {
 
     /// Starts a kuma-dp that does not have to come up; the Dataplane is as given.
     pub fn kuma_dp(&self, name: &str, dataplane: &str, arguments: &[&str]) -> Proxy {
+        self.kuma_dp_with(name, dataplane, arguments, &[])
+    }
+
+    /// The same, with more settings.
+    pub fn kuma_dp_with(&self, name: &str, dataplane: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Proxy {
         let file = self.file(&format!("{name}.yaml"), dataplane);
         let given = |flag: &str| arguments.contains(&flag);
         let (address, envoy) = (format!("https://{}", self.dp_server), Programs::get().path("envoy"));
@@ -169,6 +210,7 @@ impl Mesh {
             }
             command.env("HOME", self.path("home")).env("KUMA_LOCAL_DIR", self.path("local"));
             command.env("TMPDIR", self.dir.path()).env("KUMA_CONTROL_PLANE_RETRY_BACKOFF", "200ms");
+            command.envs(settings.iter().copied());
         });
         Proxy { name: name.to_owned(), admin: Admin { socket: work_dir.join("kuma-envoy-admin.sock") }, process }
     }
@@ -197,7 +239,7 @@ impl Drop for Mesh {
         logs.sort();
         for log in logs {
             let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
-            let lines: Vec<&str> = text.lines().collect();
+            let lines: Vec<String> = text.lines().map(|line| line.chars().take(WIDTH).collect()).collect();
             println!("--- the end of {}", log.file_name().unwrap().to_string_lossy());
             println!("{}", lines[lines.len().saturating_sub(SHOWN)..].join("\n"));
         }

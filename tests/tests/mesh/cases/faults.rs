@@ -5,17 +5,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tests::harness::{load::Load, process::is_alive, until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tests::harness::{
+    PATIENCE, eventually,
+    load::{Load, Outcome},
+    mesh::Proxy,
+    process::is_alive,
+    until,
+};
 
 use super::shop::Shop;
 
 const RATE: u32 = 200;
-/// How long a proxy drains in these cases.
-const DRAIN: &str = "6s";
+/// How long a proxy drains in these cases: longer than it takes until Envoy reports its health, 5 s at most.
+const DRAIN: Duration = Duration::from_secs(8);
 
 /// Two frontends, two backends, no MeshRetry.
 fn shop() -> Shop {
-    let shop = Shop::open(2, 2, &["--drain-time", DRAIN]);
+    let shop = Shop::open(2, 2, &["--drain-time", &format!("{}s", DRAIN.as_secs())]);
     for line in shop.mesh.kumactl(&["get", "meshretries"]).lines().skip(1) {
         let name = line.split_whitespace().nth(1).unwrap();
         shop.mesh.kumactl(&["delete", "meshretry", name]);
@@ -23,10 +33,32 @@ fn shop() -> Shop {
     shop
 }
 
+/// All proxies.
+fn proxies(shop: &Shop) -> impl Iterator<Item = &Proxy> {
+    shop.frontends.iter().chain(shop.backends.iter().map(|backend| &backend.proxy))
+}
+
+/// No request failed, and none was sent a second time behind its sender's back.
+fn assert_undisturbed(shop: &Shop, outcome: &Outcome) {
+    println!("  {}", outcome.summary());
+    outcome.assert_no_failure();
+    for frontend in &shop.frontends {
+        assert_eq!(frontend.admin.sum("upstream_rq_retry"), Some(0), "{}", frontend.name);
+    }
+}
+
+/// What each Envoy has dropped so far: clusters and listeners.
+fn withdrawn(shop: &Shop) -> Vec<[Option<u64>; 2]> {
+    let counters = ["cluster_manager.cluster_removed", "listener_manager.listener_removed"];
+    proxies(shop).map(|proxy| counters.map(|counter| proxy.admin.stat(counter))).collect()
+}
+
 /// The control plane is killed and comes back with an empty store: nothing that proxies serve is withdrawn, and they
 /// register again by themselves.
 pub(crate) fn control_plane_killed() {
     let mut shop = shop();
+    let before = withdrawn(&shop);
+    assert!(before.iter().flatten().all(Option::is_some), "{before:?}");
     let load = Load::start(&shop.calls, RATE);
     thread::sleep(Duration::from_secs(1));
     shop.mesh.cp().kill();
@@ -38,27 +70,41 @@ pub(crate) fn control_plane_killed() {
     }
     shop.mesh.start_cp();
     let back = Instant::now();
-    let names: Vec<String> = shop
-        .frontends
-        .iter()
-        .chain(shop.backends.iter().map(|backend| &backend.proxy))
-        .map(|proxy| proxy.name.clone())
-        .collect();
+    let names: Vec<String> = proxies(&shop).map(|proxy| proxy.name.clone()).collect();
     until("all proxies registered again", || {
         endpoints.look(&shop);
         let table = shop.mesh.kumactl(&["inspect", "dataplanes"]);
         names.iter().all(|name| table.lines().any(|line| line.contains(name.as_str()) && line.contains("Online")))
     });
     println!("  all proxies registered again {:.2?} after the new control plane was up", back.elapsed());
-    while back.elapsed() < Duration::from_secs(8) {
+    let settled = Instant::now();
+    while settled.elapsed() < Duration::from_secs(3) {
         endpoints.look(&shop);
         thread::sleep(Duration::from_millis(50));
     }
     let outcome = load.finish();
-    println!("  {}", outcome.summary());
     println!("  fewest endpoints seen at a frontend: {}", endpoints.fewest());
-    outcome.assert_no_failure();
+    assert_undisturbed(&shop, &outcome);
     assert_eq!(endpoints.fewest(), 2);
+    assert_eq!(withdrawn(&shop), before);
+}
+
+/// A backend says goodbye: its proxy is asked to end, its application ends after that.
+pub(crate) fn backend_stopped() {
+    let mut shop = shop();
+    let load = Load::start(&shop.calls, RATE);
+    thread::sleep(Duration::from_secs(1));
+    let gone = shop.backends[0].endpoint.clone();
+    shop.backends[0].proxy.terminate();
+    let since = Instant::now();
+    until("the endpoint gone everywhere", || is_gone(&shop, &gone));
+    let took = since.elapsed();
+    assert_eq!(shop.backends[0].proxy.process.has_ended(), None, "gone only when the proxy had ended");
+    shop.backends[0].proxy.ends_well(DRAIN + PATIENCE);
+    println!("  the endpoint was gone everywhere after {took:.2?}, kuma-dp after {:.2?}", since.elapsed());
+    shop.backends[0].app.stop();
+    thread::sleep(Duration::from_secs(1));
+    assert_undisturbed(&shop, &load.finish());
 }
 
 /// A backend's proxy is killed: its Envoy dies with it, and the endpoint goes.
@@ -72,10 +118,34 @@ pub(crate) fn backend_killed() {
     until("the Envoy dead", || !is_alive(envoy));
     let gone = shop.backends[0].endpoint.clone();
     until("the endpoint gone everywhere", || is_gone(&shop, &gone));
-    println!("  the endpoint was gone everywhere {:.2?} after the kill", since.elapsed());
+    let took = since.elapsed();
+    println!("  the endpoint was gone everywhere {took:.2?} after the kill");
     thread::sleep(Duration::from_secs(1));
     let outcome = load.finish();
     println!("  killed at {killed:.2?}: {}", outcome.summary());
+    let late: Vec<_> =
+        outcome.failures.iter().filter(|(at, _)| *at > killed + took + Duration::from_millis(500)).collect();
+    assert!(late.is_empty(), "{late:?}");
+}
+
+/// A backend's Envoy is killed, again and again: kuma-dp starts it anew, and at last gives up with the cause.
+pub(crate) fn envoy_killed() {
+    let mut shop = Shop::open(1, 1, &[]);
+    let proxy = &shop.backends[0].proxy;
+    let mut envoy = proxy.envoy().unwrap();
+    for death in 1..5 {
+        kill(Pid::from_raw(envoy), Signal::SIGKILL).unwrap();
+        envoy = eventually("another Envoy", || proxy.envoy().filter(|pid| *pid != envoy)).0;
+        let took = until("an answer", || shop.ask("/", &[]) == (200, "backend-1".to_owned()));
+        println!("  death {death}: the next Envoy answered {took:.2?} after its start");
+    }
+    kill(Pid::from_raw(envoy), Signal::SIGKILL).unwrap();
+    let status = shop.backends[0].proxy.process.ended(PATIENCE);
+    assert_eq!(status.code(), Some(1));
+    let log = std::fs::read_to_string(shop.mesh.path("kuma-dp-backend-1.log")).unwrap();
+    let told = log.lines().find(|line| line.starts_with("Error: ")).unwrap_or_default();
+    println!("  {told}");
+    assert!(told.starts_with("Error: Envoy died 5 times within ") && told.contains("Last: signal 9"), "{log}");
 }
 
 fn is_gone(shop: &Shop, endpoint: &String) -> bool {

@@ -1,8 +1,12 @@
 //! The cases, by what they are about.
 
 mod faults;
+mod impostors;
+mod input;
 mod names;
+mod refusals;
 mod shop;
+mod starts;
 mod traffic;
 
 use crate::Case;
@@ -14,5 +18,16 @@ pub(crate) const ALL: &[Case] = &[
     ("timeout_takes_effect", traffic::timeout_takes_effect),
     ("a_name_for_an_address", names::a_name_for_an_address),
     ("control_plane_killed", faults::control_plane_killed),
+    ("backend_stopped", faults::backend_stopped),
     ("backend_killed", faults::backend_killed),
+    ("envoy_killed", faults::envoy_killed),
+    ("taken_port_is_refused", refusals::taken_port_is_refused),
+    ("bad_regex_is_refused", refusals::bad_regex_is_refused),
+    ("bad_bodies_change_nothing", input::bad_bodies_change_nothing),
+    ("bad_files_change_nothing", input::bad_files_change_nothing),
+    ("failed_starts_are_told", starts::failed_starts_are_told),
+    ("taken_ports_are_told", starts::taken_ports_are_told),
+    ("tokens_are_for_their_workloads", impostors::tokens_are_for_their_workloads),
+    ("one_name_twice_is_told", impostors::one_name_twice_is_told),
+    ("state_of_the_world_is_refused", impostors::state_of_the_world_is_refused),
 ];
