@@ -21,7 +21,7 @@ use super::shop::Shop;
 
 const RATE: u32 = 200;
 /// How long a proxy drains in these cases: longer than it takes until Envoy reports its health, 5 s at most.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// Two frontends, two backends, no MeshRetry.
 fn shop() -> Shop {
