@@ -146,12 +146,13 @@ pub async fn fetch(
     let begin = Instant::now();
     loop {
         let attempt = attempt()?;
-        let renewable = attempt.renewable_token;
+        let renewable_token = attempt.renewable_token;
         let error = match once(&address, attempt).await {
             Ok(bootstrap) => return Ok(bootstrap),
             Err(error) => error,
         };
-        if !error.is_temporary() && !(renewable && matches!(error, TryError::Unproven(_))) {
+        let token_may_change = renewable_token && matches!(error, TryError::Unproven(_));
+        if !error.is_temporary() && !token_may_change {
             return Err(failed(error));
         }
         if begin.elapsed() + patience.backoff > patience.total {

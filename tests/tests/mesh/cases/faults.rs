@@ -12,7 +12,7 @@ use nix::{
 use tests::harness::{
     PATIENCE, eventually,
     load::{Load, Outcome},
-    mesh::Proxy,
+    mesh::{Mesh, Proxy},
     process::is_alive,
     until,
 };
@@ -24,8 +24,9 @@ const RATE: u32 = 200;
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Two frontends, two backends, no MeshRetry.
-fn shop() -> Shop {
-    let shop = Shop::open(2, 2, &["--drain-time", &format!("{}s", DRAIN.as_secs())]);
+fn shop(settings: &[(&str, &str)]) -> Shop {
+    let drain = format!("{}s", DRAIN.as_secs());
+    let shop = Shop::open_in(Mesh::start_with(settings), 2, 2, &["--drain-time", &drain]);
     for line in shop.mesh.kumactl(&["get", "meshretries"]).lines().skip(1) {
         let name = line.split_whitespace().nth(1).unwrap();
         shop.mesh.kumactl(&["delete", "meshretry", name]);
@@ -55,8 +56,17 @@ fn withdrawn(shop: &Shop) -> Vec<[Option<u64>; 2]> {
 
 /// The control plane is killed and comes back with an empty store: nothing that proxies serve is withdrawn, and they
 /// register again by themselves.
-pub(crate) fn control_plane_killed() {
-    let mut shop = shop();
+pub(crate) fn forgetful_control_plane_killed() {
+    control_plane_killed(&[("KUMA_STORE_TYPE", "memory")]);
+}
+
+/// The same, with a store that remembers.
+pub(crate) fn remembering_control_plane_killed() {
+    control_plane_killed(&[("KUMA_STORE_TYPE", "sqlite")]);
+}
+
+fn control_plane_killed(settings: &[(&str, &str)]) {
+    let mut shop = shop(settings);
     let before = withdrawn(&shop);
     assert!(before.iter().flatten().all(Option::is_some), "{before:?}");
     let load = Load::start(&shop.calls, RATE);
@@ -74,7 +84,9 @@ pub(crate) fn control_plane_killed() {
     until("all proxies registered again", || {
         endpoints.look(&shop);
         let table = shop.mesh.kumactl(&["inspect", "dataplanes"]);
-        names.iter().all(|name| table.lines().any(|line| line.contains(name.as_str()) && line.contains("Online")))
+        let online = |name: &String| table.lines().any(|line| line.contains(name.as_str()) && line.contains("Online"));
+        // What a store remembers may be from before.
+        proxies(&shop).all(|proxy| proxy.admin.connected()) && names.iter().all(online)
     });
     println!("  all proxies registered again {:.2?} after the new control plane was up", back.elapsed());
     let settled = Instant::now();
@@ -91,7 +103,7 @@ pub(crate) fn control_plane_killed() {
 
 /// A backend says goodbye: its proxy is asked to end, its application ends after that.
 pub(crate) fn backend_stopped() {
-    let mut shop = shop();
+    let mut shop = shop(&[]);
     let load = Load::start(&shop.calls, RATE);
     thread::sleep(Duration::from_secs(1));
     let gone = shop.backends[0].endpoint.clone();
@@ -109,7 +121,7 @@ pub(crate) fn backend_stopped() {
 
 /// A backend's proxy is killed: its Envoy dies with it, and the endpoint goes.
 pub(crate) fn backend_killed() {
-    let mut shop = shop();
+    let mut shop = shop(&[]);
     let envoy = shop.backends[0].proxy.envoy().unwrap();
     let load = Load::start(&shop.calls, RATE);
     thread::sleep(Duration::from_secs(1));

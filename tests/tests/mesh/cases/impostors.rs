@@ -1,6 +1,6 @@
 //! Proxies that are not, or not alone, who they say they are.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{net::Ipv4Addr, path::Path, time::Duration};
 
 use tests::harness::{
     PATIENCE,
@@ -13,7 +13,7 @@ use tests::harness::{
 use super::shop::Shop;
 
 /// The end of a log as it is now.
-fn log(path: &PathBuf) -> String {
+fn log(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn tokens_are_for_their_workloads() {
 }
 
 /// An Envoy without kuma-dp, started with a changed bootstrap of a proxy that runs.
-fn bare_envoy(mesh: &Mesh, of: &str, log: &PathBuf, change: impl Fn(String) -> String) -> Process {
+fn bare_envoy(mesh: &Mesh, of: &str, log: &Path, change: impl Fn(String) -> String) -> Process {
     let bootstrap = std::fs::read_to_string(mesh.path(&format!("dp-{of}/bootstrap.yaml"))).unwrap();
     let own = bootstrap.replace("kuma-envoy-admin.sock", "impostor.sock");
     let changed = change(own.clone());
