@@ -9,8 +9,8 @@ pub mod hds;
 pub mod insights;
 pub mod leases;
 pub mod remembered;
-pub mod returning;
 mod retry;
+pub mod returning;
 #[cfg(test)]
 mod rig;
 

@@ -204,6 +204,13 @@ mod tests {
         (client, Timed::new(server, requests.clone(), PATIENCE), requests)
     }
 
+    /// Sends these bytes, which the server reads at once.
+    async fn pass(client: &mut DuplexStream, server: &mut Timed<DuplexStream>, bytes: &[u8]) {
+        client.write_all(bytes).await.expect("room");
+        let mut read = [0; 64];
+        assert_eq!(server.read(&mut read).await.expect("what was sent"), bytes.len());
+    }
+
     /// How long a read waits before it gives up.
     async fn gives_up_after(server: &mut Timed<DuplexStream>) -> Duration {
         let begin = Instant::now();
@@ -216,8 +223,7 @@ mod tests {
     async fn a_head_that_never_ends_is_waited_for_in_vain() {
         let (mut client, mut server, _) = connection();
         tokio::time::advance(PATIENCE.head / 2).await;
-        client.write_all(b"GET /").await.expect("room");
-        server.read(&mut [0; 8]).await.expect("a beginning");
+        pass(&mut client, &mut server, b"GET /").await;
         // What has come does not buy more time.
         assert_eq!(gives_up_after(&mut server).await, PATIENCE.head / 2);
     }
@@ -225,8 +231,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_stays_longer_and_an_answer_may_take_its_time() {
         let (mut client, mut server, requests) = connection();
-        client.write_all(b"GET /").await.expect("room");
-        server.read(&mut [0; 8]).await.expect("a request");
+        pass(&mut client, &mut server, b"GET /").await;
         let unanswered = requests.arrived();
         let read = tokio::time::timeout(PATIENCE.idle * 9, server.read(&mut [0; 8])).await;
         assert!(read.is_err(), "no limit while it is answered");
@@ -234,22 +239,19 @@ mod tests {
         assert_eq!(gives_up_after(&mut server).await, PATIENCE.idle);
 
         let (mut client, mut server, requests) = connection();
-        client.write_all(b"a").await.expect("room");
-        server.read(&mut [0; 8]).await.expect("a request");
+        pass(&mut client, &mut server, b"a").await;
         drop(requests.arrived());
         // The next head begins, and is due from then on.
         let idle = tokio::time::timeout(PATIENCE.idle / 2, server.read(&mut [0; 8])).await;
         assert!(idle.is_err());
-        client.write_all(b"b").await.expect("room");
-        server.read(&mut [0; 8]).await.expect("a beginning");
+        pass(&mut client, &mut server, b"b").await;
         assert_eq!(gives_up_after(&mut server).await, PATIENCE.head);
     }
 
     #[tokio::test(start_paused = true)]
     async fn http2_is_left_alone() {
         let (mut client, mut server, _) = connection();
-        client.write_all(b"PRI * HTTP/2.0").await.expect("room");
-        server.read(&mut [0; 64]).await.expect("a preface");
+        pass(&mut client, &mut server, b"PRI * HTTP/2.0").await;
         let read = tokio::time::timeout(PATIENCE.idle * 9, server.read(&mut [0; 8])).await;
         assert!(read.is_err());
     }
