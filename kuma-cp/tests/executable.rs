@@ -41,7 +41,7 @@ fn errors_end_with_status_one_and_are_printed_last() {
     let (status, out, err) = call(&["migrate", "up", "--log-level", "off"]);
     assert_eq!(
         (status, out.as_str(), err.as_str()),
-        (1, "", "Error: migrations are not supported for Memory resource store\n")
+        (1, "", "Error: the sqlite store needs no migration: its file is brought up to date when it is opened\n")
     );
     let (status, out, err) = call(&[]);
     assert_eq!((status, err.as_str()), (0, ""));
