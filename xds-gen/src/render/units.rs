@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kuma_core::ir::{AdminListener, Cluster, Endpoints, Inbound, Outbound, Own as Facts, ProxyWide};
+use kuma_core::ir::{
+    AdminListener, Cluster, ClusterTuning, DynamicConfig, Endpoints, Inbound, Outbound, Own as Facts, ProxyWide,
+};
 use prost::{Message, Name};
 use serde::Serialize;
 
@@ -45,10 +47,12 @@ pub fn inbound(unit: &Arc<Inbound>) -> [Arc<Rendered>; 2] {
 pub fn wide(unit: &Arc<ProxyWide>) -> Vec<Arc<Rendered>> {
     let mut out = Vec::new();
     if unit.admin.is_some() {
+        // Of nothing but what they depend on: another part of the unit is no new version.
+        let tuning = Arc::new(unit.system_tuning.clone());
         for (at, name) in admin::CLUSTERS.into_iter().enumerate() {
-            out.push(template(TypeUrl::Cluster, &name.into(), unit.clone(), move |unit: &ProxyWide, own: &Facts| {
+            out.push(template(TypeUrl::Cluster, &name.into(), tuning.clone(), move |tuning: &ClusterTuning, own| {
                 let mut clusters = admin::clusters(own);
-                cluster::tune(&mut clusters[at], &unit.system_tuning);
+                cluster::tune(&mut clusters[at], tuning);
                 clusters[at].clone()
             }));
         }
@@ -77,8 +81,9 @@ pub fn wide(unit: &Arc<ProxyWide>) -> Vec<Arc<Rendered>> {
     if let Some(dynamic) = &unit.dynamic
         && let Some(sample) = dynconf::render(dynamic, &Facts::default())
     {
-        let whole = template(TypeUrl::Listener, &sample.name.into(), unit.clone(), |unit: &ProxyWide, own: &Facts| {
-            unit.dynamic.as_ref().and_then(|dynamic| dynconf::render(dynamic, own)).unwrap_or_default()
+        let dynamic = Arc::new(dynamic.clone());
+        let whole = template(TypeUrl::Listener, &sample.name.into(), dynamic, |dynamic: &DynamicConfig, own| {
+            dynconf::render(dynamic, own).unwrap_or_default()
         });
         out.push(whole.using([]));
     }
