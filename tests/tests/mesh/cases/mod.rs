@@ -3,6 +3,7 @@
 mod faults;
 mod impostors;
 mod input;
+mod metrics;
 mod names;
 mod refusals;
 mod shop;
@@ -31,4 +32,5 @@ pub(crate) const ALL: &[Case] = &[
     ("tokens_are_for_their_workloads", impostors::tokens_are_for_their_workloads),
     ("one_name_twice_is_told", impostors::one_name_twice_is_told),
     ("state_of_the_world_is_refused", impostors::state_of_the_world_is_refused),
+    ("cheaper_tags_make_the_same_metrics", metrics::cheaper_tags_make_the_same_metrics),
 ];
