@@ -7,6 +7,7 @@ pub mod load;
 pub mod mesh;
 pub mod ports;
 pub mod process;
+pub mod relay;
 
 use std::{
     thread,
@@ -14,7 +15,7 @@ use std::{
 };
 
 /// Long enough for a busy machine; nothing waits that long when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Asks until there is something; how long that took. `what` is said if there never is.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> (T, Duration) {

@@ -159,6 +159,21 @@ impl Mesh {
         Client::new(self.api).send(method, path, &[("content-type", "application/json")], body)
     }
 
+    /// Asks for a bootstrap as a kuma-dp does, with any body.
+    pub fn post_bootstrap(&self, body: String) -> Result<Answer, String> {
+        // Has been set by somebody before, or is set now.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let url = format!("https://localhost:{}/bootstrap", self.dp_server.port());
+        let call = async {
+            let client = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build()?;
+            let answer = client.post(url).header("content-type", "application/json").body(body).send().await?;
+            let status = answer.status().as_u16();
+            Ok(Answer { status, body: answer.text().await? })
+        };
+        runtime.block_on(call).map_err(|error: reqwest::Error| format!("{error:?}"))
+    }
+
     /// Runs kumactl; what it prints.
     pub fn kumactl(&self, arguments: &[&str]) -> String {
         let output = self.try_kumactl(arguments);

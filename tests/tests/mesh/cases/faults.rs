@@ -13,7 +13,9 @@ use tests::harness::{
     PATIENCE, eventually,
     load::{Load, Outcome},
     mesh::{Mesh, Proxy},
+    ports::free_port,
     process::is_alive,
+    relay::Relay,
     until,
 };
 
@@ -24,9 +26,8 @@ const RATE: u32 = 200;
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Two frontends, two backends, no MeshRetry.
-fn shop(settings: &[(&str, &str)]) -> Shop {
-    let drain = format!("{}s", DRAIN.as_secs());
-    let shop = Shop::open_in(Mesh::start_with(settings), 2, 2, &["--drain-time", &drain]);
+fn shop(mesh: Mesh) -> Shop {
+    let shop = Shop::open_in(mesh, 2, 2, &["--drain-time", &format!("{}s", DRAIN.as_secs())]);
     for line in shop.mesh.kumactl(&["get", "meshretries"]).lines().skip(1) {
         let name = line.split_whitespace().nth(1).unwrap();
         shop.mesh.kumactl(&["delete", "meshretry", name]);
@@ -55,45 +56,48 @@ fn withdrawn(shop: &Shop) -> Vec<[Option<u64>; 2]> {
 }
 
 /// The control plane is killed and comes back with an empty store: nothing that proxies serve is withdrawn, and they
-/// register again by themselves.
+/// register again by themselves. The frontends return first, while nobody has heard of the backends yet.
 pub(crate) fn forgetful_control_plane_killed() {
-    control_plane_killed(&[("KUMA_STORE_TYPE", "memory")]);
+    control_plane_killed("memory", |shop, relay, endpoints| {
+        until("the frontends registered again", || {
+            endpoints.look(shop);
+            shop.frontends.iter().all(|frontend| is_registered(shop, relay, frontend))
+        });
+        println!("  the frontends are registered again, the backends are not");
+        endpoints.look_for(shop, Duration::from_secs(2));
+        assert!(!shop.backends.iter().any(|backend| is_registered(shop, relay, &backend.proxy)), "they are held back");
+    });
 }
 
-/// The same, with a store that remembers.
+/// The same with a store that remembers, everybody returning as they like.
 pub(crate) fn remembering_control_plane_killed() {
-    control_plane_killed(&[("KUMA_STORE_TYPE", "sqlite")]);
+    control_plane_killed("sqlite", |_, _, _| {});
 }
 
-fn control_plane_killed(settings: &[(&str, &str)]) {
-    let mut shop = shop(settings);
+fn control_plane_killed(store: &str, before_backends: impl FnOnce(&Shop, &Relay, &mut Watch)) {
+    let port = free_port();
+    let settings = [("KUMA_STORE_TYPE", store), ("KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_PORT", &port.to_string())];
+    let mesh = Mesh::start_with(&settings);
+    let relay = Relay::start(port, mesh.dp_server);
+    let mut shop = shop(mesh);
     let before = withdrawn(&shop);
     assert!(before.iter().flatten().all(Option::is_some), "{before:?}");
     let load = Load::start(&shop.calls, RATE);
     thread::sleep(Duration::from_secs(1));
+    relay.hold(shop.backends.iter().map(|backend| backend.proxy.envoy().unwrap()).collect());
     shop.mesh.cp().kill();
-    let down = Instant::now();
     let mut endpoints = Watch::default();
-    while down.elapsed() < Duration::from_secs(5) {
-        endpoints.look(&shop);
-        thread::sleep(Duration::from_millis(50));
-    }
+    endpoints.look_for(&shop, Duration::from_secs(5));
     shop.mesh.start_cp();
     let back = Instant::now();
-    let names: Vec<String> = proxies(&shop).map(|proxy| proxy.name.clone()).collect();
+    before_backends(&shop, &relay, &mut endpoints);
+    relay.release();
     until("all proxies registered again", || {
         endpoints.look(&shop);
-        let table = shop.mesh.kumactl(&["inspect", "dataplanes"]);
-        let online = |name: &String| table.lines().any(|line| line.contains(name.as_str()) && line.contains("Online"));
-        // What a store remembers may be from before.
-        proxies(&shop).all(|proxy| proxy.admin.connected()) && names.iter().all(online)
+        proxies(&shop).all(|proxy| is_registered(&shop, &relay, proxy))
     });
     println!("  all proxies registered again {:.2?} after the new control plane was up", back.elapsed());
-    let settled = Instant::now();
-    while settled.elapsed() < Duration::from_secs(3) {
-        endpoints.look(&shop);
-        thread::sleep(Duration::from_millis(50));
-    }
+    endpoints.look_for(&shop, Duration::from_secs(2));
     let outcome = load.finish();
     println!("  fewest endpoints seen at a frontend: {}", endpoints.fewest());
     assert_undisturbed(&shop, &outcome);
@@ -101,9 +105,17 @@ fn control_plane_killed(settings: &[(&str, &str)]) {
     assert_eq!(withdrawn(&shop), before);
 }
 
+/// Whether a proxy has come back, and the control plane knows it.
+fn is_registered(shop: &Shop, relay: &Relay, proxy: &Proxy) -> bool {
+    let online = |line: &str| line.contains(&proxy.name) && line.contains("Online");
+    proxy.envoy().is_some_and(|envoy| relay.has_let_through(envoy))
+        && proxy.admin.connected()
+        && shop.mesh.kumactl(&["inspect", "dataplanes"]).lines().any(online)
+}
+
 /// A backend says goodbye: its proxy is asked to end, its application ends after that.
 pub(crate) fn backend_stopped() {
-    let mut shop = shop(&[]);
+    let mut shop = shop(Mesh::start());
     let load = Load::start(&shop.calls, RATE);
     thread::sleep(Duration::from_secs(1));
     let gone = shop.backends[0].endpoint.clone();
@@ -121,7 +133,7 @@ pub(crate) fn backend_stopped() {
 
 /// A backend's proxy is killed: its Envoy dies with it, and the endpoint goes.
 pub(crate) fn backend_killed() {
-    let mut shop = shop(&[]);
+    let mut shop = shop(Mesh::start());
     let envoy = shop.backends[0].proxy.envoy().unwrap();
     let load = Load::start(&shop.calls, RATE);
     thread::sleep(Duration::from_secs(1));
@@ -171,6 +183,14 @@ fn is_gone(shop: &Shop, endpoint: &String) -> bool {
 struct Watch(Option<usize>);
 
 impl Watch {
+    fn look_for(&mut self, shop: &Shop, span: Duration) {
+        let begin = Instant::now();
+        while begin.elapsed() < span {
+            self.look(shop);
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn look(&mut self, shop: &Shop) {
         for frontend in &shop.frontends {
             let now = frontend.admin.endpoints("backend").unwrap_or_default().len();

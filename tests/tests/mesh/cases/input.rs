@@ -119,12 +119,43 @@ fn shortened(text: &str) -> String {
     text.chars().take(300).collect()
 }
 
+/// At the bootstrap, where nobody has proven anything yet.
+pub(crate) fn bad_bootstraps_are_refused() {
+    let mut mesh = Mesh::start();
+    let request = |resource: &str| {
+        serde_json::json!({
+            "mesh": "default", "name": "web-1", "dataplaneToken": "x", "dataplaneResource": resource,
+        })
+        .to_string()
+    };
+    let deep = format!("{{\"a\": {}", "[".repeat(10_000));
+    for (what, body, status, says) in [
+        ("no JSON", "{".to_owned(), 400, ""),
+        ("10,000 levels", deep.clone(), 400, ""),
+        ("10,000 levels in the Dataplane", request(&deep), 422, "nested more than 50 levels deep"),
+        ("an alias bomb in the Dataplane", request(&bomb()), 422, "its aliases repeat more than 20000 values"),
+        ("half a Dataplane", request("type: Dataplane\nnetworking: ["), 422, "line 2, column "),
+        (
+            "a token that is none",
+            request("{type: Dataplane, mesh: default, name: web-1, networking: {address: 127.0.0.1}}"),
+            401,
+            "token",
+        ),
+        ("50 MB", " ".repeat(50 << 20), 413, "length limit exceeded"),
+    ] {
+        let answer = mesh.post_bootstrap(body).unwrap_or_else(|error| panic!("{what}: {error}"));
+        println!("  {what}: {} {}", answer.status, shortened(&answer.body));
+        assert_eq!(answer.status, status, "{what}: {}", answer.body);
+        assert!(answer.body.contains(says), "{what}: {}", answer.body);
+    }
+    assert_eq!(mesh.cp().has_ended(), None);
+}
+
 /// Through kumactl.
 pub(crate) fn bad_files_change_nothing() {
     let mut mesh = Mesh::start();
     let before = written(&mesh);
     let good = "type: Mesh\nname: good\n";
-    let secret = "x".repeat(12 << 20);
     let files: Vec<(&str, Vec<u8>, &str)> = vec![
         (
             "malformed YAML",
@@ -154,11 +185,6 @@ pub(crate) fn bad_files_change_nothing() {
             "line 2, column 8: the text is not UTF-8; save it as UTF-8",
         ),
         ("nothing", b"\n".into(), "no resource(s) passed to apply"),
-        (
-            "12 MB",
-            format!("type: Secret\nmesh: default\nname: big\ndata: {secret}\n").into(),
-            "longer than 10485760 bytes",
-        ),
         ("70 MB", vec![b'#'; 70 << 20], "is larger than 64 MiB"),
     ];
     for (what, content, says) in files {

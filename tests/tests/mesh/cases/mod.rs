@@ -26,6 +26,7 @@ pub(crate) const ALL: &[Case] = &[
     ("taken_port_is_refused", refusals::taken_port_is_refused),
     ("bad_regex_is_refused", refusals::bad_regex_is_refused),
     ("bad_bodies_change_nothing", input::bad_bodies_change_nothing),
+    ("bad_bootstraps_are_refused", input::bad_bootstraps_are_refused),
     ("bad_files_change_nothing", input::bad_files_change_nothing),
     ("failed_starts_are_told", starts::failed_starts_are_told),
     ("taken_ports_are_told", starts::taken_ports_are_told),
