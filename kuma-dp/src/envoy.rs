@@ -5,6 +5,7 @@ pub mod binary;
 pub mod chatter;
 mod orphan;
 pub mod process;
+mod repetition;
 pub mod restart;
 pub mod supervise;
 pub mod tail;

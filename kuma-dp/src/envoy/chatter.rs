@@ -1,6 +1,11 @@
 //! Leaves out what Envoy tells at every start and nobody reads: about a hundred lines listing everything that is linked into it.
+//! And what it repeats all the time.
 //!
 //! A line is left out only if it is surely one of those; a change of Envoy's wording makes them visible again and hides nothing.
+
+use std::time::Duration;
+
+use super::repetition::{Repetition, Verdict};
 
 /// A longer line is passed on without a look.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -10,16 +15,17 @@ const LONGEST_LINE: usize = 64 * 1024;
 pub struct Chatter {
     leave_out: bool,
     partial: Vec<u8>,
+    repetition: Repetition,
 }
 
 impl Chatter {
-    /// Passes everything on, or leaves the inventory out.
-    pub const fn new(leave_out: bool) -> Self {
-        Self { leave_out, partial: Vec::new() }
+    /// Passes everything on, or leaves inventory and repetitions out.
+    pub fn new(leave_out: bool) -> Self {
+        Self { leave_out, partial: Vec::new(), repetition: Repetition::default() }
     }
 
-    /// What is to be shown once `bytes` have arrived.
-    pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+    /// What is to be shown once `bytes` have arrived at `now`, a time since any fixed point.
+    pub fn push(&mut self, bytes: &[u8], now: Duration) -> Vec<u8> {
         if !self.leave_out {
             return bytes.to_vec();
         }
@@ -27,7 +33,13 @@ impl Chatter {
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") || self.partial.len() > LONGEST_LINE {
-                if !is_inventory(&self.partial) {
+                if !is_inventory(&self.partial)
+                    && let Verdict::Show(left_out) = self.repetition.judge(&self.partial, now)
+                {
+                    if left_out > 0 {
+                        let note = format!("({left_out} lines like the next one are left out)\n");
+                        shown.extend_from_slice(note.as_bytes());
+                    }
                     shown.extend_from_slice(&self.partial);
                 }
                 self.partial.clear();
@@ -77,7 +89,7 @@ no end";
         let mut chatter = Chatter::new(leave_out);
         let mut out = Vec::new();
         for piece in LOG.as_bytes().chunks(pieces) {
-            out.extend(chatter.push(piece));
+            out.extend(chatter.push(piece, Duration::ZERO));
         }
         out.extend(chatter.rest());
         String::from_utf8(out).unwrap()
@@ -97,6 +109,19 @@ no end";
             ];
             assert_eq!(kept, expected);
         }
+    }
+
+    #[test]
+    fn repetitions_are_left_out_and_counted() {
+        let line =
+            b"[t][1][warning][config] [./source/extensions/config_subscription/grpc/grpc_stream.h:189] closed: 14\n";
+        let mut chatter = Chatter::new(true);
+        let mut push = |second| String::from_utf8(chatter.push(line, Duration::from_secs(second))).unwrap();
+        assert_eq!(push(0).as_bytes(), line);
+        assert_eq!((push(1), push(2)), (String::new(), String::new()));
+        assert!(push(40).starts_with("(2 lines like the next one are left out)\n["));
+        let mut chatter = Chatter::new(false);
+        assert_eq!([chatter.push(line, Duration::ZERO), chatter.push(line, Duration::ZERO)], [line, line]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, Command},
     task::JoinHandle,
+    time::Instant,
 };
 
 use super::{chatter::Chatter, orphan, tail::Tail};
@@ -130,11 +131,12 @@ impl EnvoyProcess {
 /// Passes Envoy's log on to our standard error, and keeps the end of it.
 async fn forward(mut from: impl AsyncRead + Unpin, mut chatter: Chatter) -> Tail {
     let mut tail = Tail::default();
+    let begin = Instant::now();
     let mut buffer = vec![0; 8 * 1024];
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
         tail.push(&buffer[..n]);
         // A closed standard error must not stop Envoy: somebody has to read its pipe.
-        let _ = io::stderr().write_all(&chatter.push(&buffer[..n]));
+        let _ = io::stderr().write_all(&chatter.push(&buffer[..n], begin.elapsed()));
     }
     let _ = io::stderr().write_all(&chatter.rest());
     tail
