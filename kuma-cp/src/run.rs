@@ -52,7 +52,7 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     let api = bind_api(&config).await?;
 
     let parts = compose::start(&config, &instance, &metrics, &stop)?;
-    // No other instance can share a store in memory, the only one of this version.
+    // The stores of this version serve one instance: it leads.
     metrics.leader.set(1);
     servers.spawn(diagnostics);
     let certificate = dp_server_certificate(&config)?;
