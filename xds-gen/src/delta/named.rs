@@ -24,10 +24,12 @@ impl Session {
             let Some(target) = desired.as_ref().and_then(|d| kind.acceptable(d, own)) else {
                 // A missing resource is said to be missing once, to whoever asks: that ends Envoy's wait. The removal
                 // of what it uses it would ignore. The same for a cluster that may be warming while its endpoints went:
-                // under way on this stream, or brought from another.
-                let waits = |h: &Held| warming.contains(&name) || (h.rendered.is_none() && !self.grace);
+                // under way on this stream (and sent again, it waits again, whatever it was told before), or brought from
+                // another.
+                let brought = |h: &Held| h.rendered.is_none() && !self.grace;
+                let waits = || warming.contains(&name) || kind.held.get(&name).is_some_and(brought);
                 let endpoints_went = type_url == TypeUrl::Endpoint && desired.is_none();
-                if owed || (endpoints_went && kind.held.get(&name).is_some_and(waits)) {
+                if owed || (endpoints_went && waits()) {
                     draft.remove(&name);
                 }
                 continue;

@@ -341,6 +341,43 @@ impl Run {
     }
 }
 
+/// Found by the property below: its endpoints were said to be missing before the cluster was sent again.
+#[test]
+fn a_cluster_that_came_back_and_went_again_does_not_wait() {
+    let listener = |bad| Op::SetListener { listener: 2, number: 0, uses: 0, bad };
+    let cluster = |cluster, form, number| Op::SetCluster { cluster, form, number };
+    let mut run = Run::new(false, true);
+    for op in [
+        listener(false),
+        Op::ToServer,
+        Op::ToServer,
+        cluster(0, "eds", 1),
+        cluster(1, "eds", 0),
+        Op::ToClient,
+        Op::ToClient,
+        Op::Wait(2500),
+        Op::DropCluster(0),
+        Op::ToClient,
+        Op::Reconnect { order: vec![Endpoint, Cluster, Listener, Secret], fresh: false },
+        Op::ToServer,
+        cluster(2, "static", 0),
+        Op::ToServer,
+        Op::ToClient,
+        Op::ToServer,
+        Op::ToServer,
+        listener(true),
+        Op::ToClient,
+        Op::ToServer,
+        Op::ToServer,
+        cluster(0, "eds", 0),
+        Op::DropCluster(0),
+    ] {
+        run.apply(op);
+    }
+    run.settle();
+    run.check();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
