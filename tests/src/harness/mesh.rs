@@ -19,6 +19,7 @@ use super::{
     until,
 };
 use nix::sys::signal::Signal;
+use release::executables::Build;
 
 /// Lines of each log that are shown when a case fails.
 const SHOWN: usize = 60;
@@ -27,19 +28,40 @@ const WIDTH: usize = 500;
 
 /// The executables under test.
 pub struct Programs {
+    how: Build,
     built: BTreeMap<String, PathBuf>,
     envoy: PathBuf,
 }
 
+static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+
 impl Programs {
-    /// Built and fetched on first use.
+    /// Built and fetched on first use: those of the development profile, unless [`Self::ship`] came before.
     pub fn get() -> &'static Self {
-        static PROGRAMS: OnceLock<Programs> = OnceLock::new();
-        PROGRAMS.get_or_init(|| {
-            let source = release::source::Source::read().unwrap();
-            let built = release::executables::build(release::executables::Build::Debug, &source).unwrap();
-            Self { built, envoy: release::envoy::ensure().unwrap() }
-        })
+        PROGRAMS.get_or_init(|| Self::build(Build::Debug))
+    }
+
+    /// Builds what is shipped, and puts copies of it to the test: a build that comes in between changes nothing.
+    pub fn ship() -> &'static Self {
+        let programs = PROGRAMS.get_or_init(|| {
+            let mut programs = Self::build(Build::Shipped);
+            let aside = release::workspace::target_dir().join("figures");
+            fs::create_dir_all(&aside).unwrap();
+            for (name, path) in &mut programs.built {
+                let copy = aside.join(name);
+                fs::copy(&path, &copy).unwrap();
+                *path = copy;
+            }
+            programs
+        });
+        assert!(programs.how == Build::Shipped, "other executables are in use already");
+        programs
+    }
+
+    fn build(how: Build) -> Self {
+        let source = release::source::Source::read().unwrap();
+        let built = release::executables::build(how, &source).unwrap();
+        Self { how, built, envoy: release::envoy::ensure().unwrap() }
     }
 
     /// Where the executable of this name lies.
@@ -70,6 +92,15 @@ impl Mesh {
 
     /// The same, with more settings.
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
+        let mut mesh = Self::prepare(settings);
+        mesh.start_cp();
+        let address = format!("http://{}", mesh.api);
+        mesh.kumactl(&["config", "control-planes", "add", "--name", "test", "--address", &address]);
+        mesh
+    }
+
+    /// A folder and ports; nothing runs yet.
+    pub fn prepare(settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new().prefix("kuma-mesh-").tempdir().unwrap();
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (api, api_tls, dp_server) = (at(free_port()), at(free_port()), at(free_port()));
@@ -85,11 +116,7 @@ impl Mesh {
         ];
         let given = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment = own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(given).collect();
-        let mut mesh = Self { cp: None, api, api_tls, dp_server, environment, dir };
-        mesh.start_cp();
-        let address = format!("http://{api}");
-        mesh.kumactl(&["config", "control-planes", "add", "--name", "test", "--address", &address]);
-        mesh
+        Self { cp: None, api, api_tls, dp_server, environment, dir }
     }
 
     /// Starts the control plane (again), on the same ports and in the same folder.
@@ -135,6 +162,11 @@ impl Mesh {
     /// A setting of the control plane.
     pub fn setting(&self, name: &str) -> &str {
         &self.environment.iter().find(|(known, _)| known == name).unwrap().1
+    }
+
+    /// Settings of the control plane, as its environment.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
     }
 
     /// The control plane's process.
