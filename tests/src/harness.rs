@@ -6,6 +6,7 @@ pub mod http;
 pub mod load;
 pub mod mesh;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod relay;
 

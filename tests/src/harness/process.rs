@@ -80,10 +80,7 @@ impl Process {
 
     /// The process that it started with this word in its command line.
     pub fn child_with(&self, word: &str) -> Option<i32> {
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let mut ours = pids.filter(|pid| stat(*pid).is_some_and(|(_, parent)| parent == self.pid()) && is_alive(*pid));
-        ours.find(|pid| {
+        children(self.pid()).into_iter().find(|pid| {
             String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).contains(word)
         })
     }
@@ -95,6 +92,18 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The processes that a process has started and that run.
+pub fn children(pid: i32) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|child| stat(*child).is_some_and(|(state, parent)| parent == pid && state != 'Z')).collect()
+}
+
+/// Whether a process was stopped, and not yet told to go on.
+pub fn is_stopped(pid: i32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state == 'T')
 }
 
 /// Whether a process runs (a zombie does not).
