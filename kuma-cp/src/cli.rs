@@ -17,7 +17,7 @@ use crate::{
     config::{self, Loaded, StoreType, auto},
     logging::{self, LogControl, LogLevel, LogOptions},
     run,
-    stores::sqlite,
+    stores::{self, postgres::schema::Migrated, sqlite},
     tls, version,
 };
 
@@ -369,7 +369,19 @@ fn migrate(file: &FileFlag) -> anyhow::Result<()> {
         Some(StoreType::Memory) => anyhow::bail!("migrations are not supported for Memory resource store"),
         Some(StoreType::Kubernetes) => anyhow::bail!("migrations are not supported for Kubernetes resource store"),
         Some(StoreType::Postgres) => {
-            anyhow::bail!("migrations are not supported yet: this version has no PostgreSQL store")
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let migrated =
+                runtime.context("could not start")?.block_on(stores::postgres::migrate(&config.store.postgres))?;
+            match migrated {
+                Migrated::Already(version) => println!("The database is up to date (version {version})"),
+                Migrated::From { before: None, steps } => {
+                    println!("The database was empty: {steps} steps have made its tables");
+                }
+                Migrated::From { before: Some(version), steps } => {
+                    println!("{steps} steps have brought the database up to date (it was at version {version})");
+                }
+            }
+            Ok(())
         }
         // A checked configuration names one of them.
         None => anyhow::bail!("unknown store type {}", config.store.kind),

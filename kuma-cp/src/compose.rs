@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashSet,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -38,7 +39,7 @@ use crate::{
         insights::{self, InsightSettings},
         leases::Leases,
         remembered::Remembered,
-        returning,
+        returning::{self, Gone},
     },
     envoy_admin::EnvoyAdmin,
     state::{Feed, StateHandle},
@@ -84,6 +85,8 @@ pub struct Parts {
     pub plan: PlanSettings,
     /// Id of this instance.
     pub instance: Arc<str>,
+    /// Whether the store takes writes, if it can be away.
+    pub available: Option<watch::Receiver<bool>>,
     /// Tasks to wait for at the end.
     pub tasks: TaskTracker,
 }
@@ -92,12 +95,19 @@ pub struct Parts {
 ///
 /// # Errors
 /// A configuration that this version cannot run, or that holds values that do not fit.
-pub fn start(config: &Config, instance: &str, metrics: &Metrics, stop: &CancellationToken) -> anyhow::Result<Parts> {
+pub async fn start(
+    config: &Config,
+    instance: &str,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> anyhow::Result<Parts> {
     supported(config)?;
     let zone: Arc<str> = config.multizone.zone.name.as_str().into();
     let site = Site { any_origin: config.multizone.zone.disable_origin_label_validation, ..Site::zone(zone.clone()) };
     let tasks = TaskTracker::new();
-    let Opened { store, remembers } = stores::open(&config.store)?;
+    let instance: Arc<str> = instance.into();
+    let opened = stores::open(&config.store, &instance, &tasks, stop).await?;
+    let Opened { store, remembers, available, leaders, leadership, gone } = opened;
     let (feed, state) = Feed::new(store.clone());
     tasks.spawn(feed.run(stop.clone()));
     if config.metrics.control_plane.report_resources_count {
@@ -116,15 +126,22 @@ pub fn start(config: &Config, instance: &str, metrics: &Metrics, stop: &Cancella
     tasks.spawn(dns::feed_world(names.clone(), world.clone()));
 
     let derived = derived_settings(config, &zone)?;
-    tasks.spawn(derive::run(store.clone(), state.clone(), derived, stop.clone()));
+    tasks.spawn(leadership.clone().while_leading(stop.clone(), {
+        let (leaders, state) = (leaders.clone(), state.clone());
+        move |term| derive::run(leaders.clone(), state.clone(), derived.clone(), term)
+    }));
     let bootstrap_admin = config.api_server.authn.tokens.bootstrap_admin_token;
     // A store that forgets would have every token refused after a restart.
-    let kept = (!remembers).then(|| Kept::in_work_dir(config.general.work_dir.as_ref()));
-    tasks.spawn(keys::run(store.clone(), state.clone(), bootstrap_admin, kept, stop.clone()));
+    let work_dir = PathBuf::from(&config.general.work_dir);
+    let kept = move || (!remembers).then(|| Kept::in_work_dir(&work_dir));
+    tasks.spawn(leadership.clone().while_leading(stop.clone(), {
+        let (leaders, state) = (leaders.clone(), state.clone());
+        move |term| keys::run(leaders.clone(), state.clone(), bootstrap_admin, kept(), term)
+    }));
 
     let (insights, events) = mpsc::channel(INSIGHT_QUEUE);
     let settings = InsightSettings {
-        instance: instance.into(),
+        instance: instance.clone(),
         flush_interval: config.xds_server.dataplane_status_flush_interval.to_std(),
         keep: usize::try_from(config.metrics.dataplane.subscription_limit).unwrap_or_default(),
     };
@@ -139,6 +156,7 @@ pub fn start(config: &Config, instance: &str, metrics: &Metrics, stop: &Cancella
         state: state.clone(),
         store: store.clone(),
         auth,
+        instance: instance.clone(),
         prepare: Arc::new(move |dataplane, stored| {
             admit::write(&prepare_site, &dataplane, stored).map_err(|e| e.to_string())
         }),
@@ -158,20 +176,31 @@ pub fn start(config: &Config, instance: &str, metrics: &Metrics, stop: &Cancella
         admission: Arc::new(Semaphore::new(cores * ADMITTED_PER_CORE)),
         grace_until: (!remembers).then(|| Instant::now() + GRACE),
         metrics: metrics.xds.clone(),
-        instance: instance.into(),
+        instance: instance.clone(),
         stop: stop.clone(),
         tasks: tasks.clone(),
     });
     if remembers {
-        tasks.spawn(returning::run(store.clone(), state.clone(), ads.leases.clone(), GRACE, stop.clone()));
+        let gone = gone.map_or_else(|| Gone::Others { than: instance.clone() }, Gone::Told);
+        tasks.spawn(leadership.clone().while_leading(stop.clone(), {
+            let (leaders, state, leases) = (leaders, state.clone(), ads.leases.clone());
+            move |term| returning::run(leaders.clone(), state.clone(), leases.clone(), gone.clone(), GRACE, term)
+        }));
     }
+    let metric = metrics.leader.clone();
+    tasks.spawn(leadership.tell(
+        stop.clone(),
+        Arc::new(move |leads| {
+            metric.set(leads.into());
+        }),
+    ));
     let boot = BootSettings {
         site: site.clone(),
         skip_everything: config.defaults.skip_tenant_resources,
         skip_mesh: config.defaults.skip_mesh_creation,
         skip_hostname_generators: config.defaults.skip_hostname_generators,
     };
-    Ok(Parts { site, store, state, ads, hds, world, names, boot, admin_ca, plan, instance: instance.into(), tasks })
+    Ok(Parts { site, store, state, ads, hds, world, names, boot, admin_ca, plan, instance, available, tasks })
 }
 
 fn health_checks(

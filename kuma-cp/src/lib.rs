@@ -9,6 +9,7 @@ pub mod controllers;
 pub mod diagnostics;
 pub mod dp_server;
 pub mod envoy_admin;
+pub mod leadership;
 pub mod logging;
 pub mod ownership;
 pub mod run;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -51,9 +51,10 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     let dp_server = bind_dp_server(&config).await?;
     let api = bind_api(&config).await?;
 
-    let parts = compose::start(&config, &instance, &metrics, &stop)?;
-    // The stores of this version serve one instance: it leads.
-    metrics.leader.set(1);
+    let parts = compose::start(&config, &instance, &metrics, &stop).await?;
+    if let Some(available) = parts.available.clone() {
+        parts.tasks.spawn(stop.clone().run_until_cancelled_owned(tell_readiness(available, readiness.clone())));
+    }
     servers.spawn(diagnostics);
     let certificate = dp_server_certificate(&config)?;
     let bootstraps = compose::bootstraps(&config, &parts, certificate.clone());
@@ -83,6 +84,20 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
         tracing::warn!(target: "kuma-cp.run", "some tasks did not end in time");
     }
     Ok(())
+}
+
+/// While the store is away this instance is alive, and not ready.
+async fn tell_readiness(mut available: watch::Receiver<bool>, readiness: Readiness) {
+    loop {
+        if *available.borrow_and_update() {
+            readiness.done("store");
+        } else {
+            readiness.wait_for("store");
+        }
+        if available.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A bound port.

@@ -1,14 +1,24 @@
 //! Where resources are kept: the backends of [`Store`] that need more than memory, and the choice between all of them.
 
+pub mod postgres;
 pub mod sqlite;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use anyhow::bail;
 use jiff::Timestamp;
 use kuma_core::store::{MemoryStore, Store};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::config::{self, StoreType};
+use crate::{
+    config::{self, StoreType},
+    leadership::Leadership,
+};
+use postgres::{
+    Fence, PostgresStore, Target,
+    lock::{self, Contender},
+};
 use sqlite::SqliteStore;
 
 /// A store that was opened.
@@ -17,17 +27,38 @@ pub struct Opened {
     pub store: Arc<dyn Store>,
     /// What it was told is there after a restart.
     pub remembers: bool,
+    /// Whether it takes writes, for stores that can be away; the channel ends with the store.
+    pub available: Option<watch::Receiver<bool>>,
+    /// The store for what only a leader does: it refuses the writes of an instance that leads no more.
+    pub leaders: Arc<dyn Store>,
+    /// Whether this instance leads.
+    pub leadership: Leadership,
+    /// Other instances that have gone, for stores that several share.
+    pub gone: Option<watch::Receiver<BTreeSet<Arc<str>>>>,
+}
+
+impl Opened {
+    /// Of a single instance.
+    fn alone(store: Arc<dyn Store>, remembers: bool) -> Self {
+        let leadership = Leadership::always();
+        Self { leaders: store.clone(), store, remembers, available: None, leadership, gone: None }
+    }
 }
 
 /// Opens the store that the configuration names, and says in one line what it is.
 ///
 /// # Errors
 /// A store that this version does not have, or one that cannot be opened.
-pub fn open(config: &config::Store) -> anyhow::Result<Opened> {
+pub async fn open(
+    config: &config::Store,
+    instance: &Arc<str>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<Opened> {
     match StoreType::from_name(&config.kind) {
         Some(StoreType::Memory) => {
             tracing::info!(target: "kuma-cp.store", "resources are kept in memory: they are gone when this process ends");
-            Ok(Opened { store: Arc::new(MemoryStore::new(Timestamp::now)), remembers: false })
+            Ok(Opened::alone(Arc::new(MemoryStore::new(Timestamp::now)), false))
         }
         Some(StoreType::Sqlite) => {
             let (store, found) = SqliteStore::open(Path::new(&config.sqlite.dir), Timestamp::now)?;
@@ -38,9 +69,35 @@ pub fn open(config: &config::Store) -> anyhow::Result<Opened> {
             for text in &found.put_aside {
                 tracing::warn!(target: "kuma-cp.store", "an object cannot be read and was put aside: {text}");
             }
-            Ok(Opened { store: Arc::new(store), remembers: true })
+            Ok(Opened::alone(Arc::new(store), true))
         }
-        Some(StoreType::Postgres | StoreType::Kubernetes) => bail!(
+        Some(StoreType::Postgres) => {
+            let target = Target::new(&config.postgres);
+            let (address, database) = (target.address(), &config.postgres.db_name);
+            let (store, found) = PostgresStore::open(target.clone(), Timestamp::now).await?;
+            tracing::info!(
+                target: "kuma-cp.store", address, database, objects = found.objects,
+                "resources are kept in a PostgreSQL database, which other control planes can share"
+            );
+            for text in &found.unreadable {
+                tracing::warn!(target: "kuma-cp.store", "{text}");
+            }
+            let (leads, leadership) = watch::channel(false);
+            let (tell_gone, gone) = watch::channel(BTreeSet::new());
+            let lock: Arc<str> = lock::LEADER.into();
+            let fence = Fence { lock: lock.clone(), instance: instance.clone() };
+            let contender = Contender { target, lock, instance: instance.clone(), leads, gone: tell_gone };
+            tasks.spawn(contender.run(stop.clone()));
+            Ok(Opened {
+                leaders: Arc::new(store.fenced(fence)),
+                available: Some(store.available()),
+                store: Arc::new(store),
+                remembers: true,
+                leadership: Leadership::told_by(leadership),
+                gone: Some(gone),
+            })
+        }
+        Some(StoreType::Kubernetes) => bail!(
             "store type {:?} is not in this version: use \"sqlite\" (KUMA_STORE_TYPE=sqlite, the default), which keeps \
              everything in a file for one control plane",
             config.kind

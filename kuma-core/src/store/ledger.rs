@@ -120,6 +120,28 @@ impl Ledger {
         Ok(Done { committed: Committed { revision: self.revision, resources }, event, entries })
     }
 
+    /// Takes over what somebody else has done to objects, times and versions included: the new revision, or `None` if
+    /// nothing differs from what is here.
+    pub fn take_over(&mut self, entries: impl IntoIterator<Item = (Key, Option<Entry>)>) -> Option<WatchEvent> {
+        let mut changes = Vec::new();
+        for (key, entry) in entries {
+            let here = self.objects.get(&key).map(|here| here.resource.meta.version);
+            if here == entry.as_ref().map(|entry| entry.resource.meta.version) {
+                continue;
+            }
+            changes.push(Change { key: key.clone(), now: entry.as_ref().map(|entry| entry.resource.clone()) });
+            self.forget(&key);
+            if let Some(entry) = entry {
+                self.insert(entry);
+            }
+        }
+        if changes.is_empty() {
+            return None;
+        }
+        self.revision.0 += 1;
+        Some(WatchEvent::Changes { revision: self.revision, changes: changes.into() })
+    }
+
     fn insert(&mut self, entry: Entry) {
         let key = entry.resource.key();
         if let Some(owner) = &entry.owner {
@@ -130,8 +152,9 @@ impl Ledger {
         self.objects.insert_mut(key, entry);
     }
 
-    fn remove(&mut self, key: &Key, gone: &mut BTreeMap<Key, Option<Entry>>) {
-        let Some(entry) = self.objects.get(key).cloned() else { return };
+    /// Removes one object; what it owns stays. Tells whether it was there.
+    fn forget(&mut self, key: &Key) -> bool {
+        let Some(entry) = self.objects.get(key).cloned() else { return false };
         self.objects.remove_mut(key);
         if let Some(owner) = entry.owner
             && let Some(mut owned) = self.owned.get(&owner).cloned()
@@ -142,6 +165,13 @@ impl Ledger {
             } else {
                 self.owned.insert_mut(owner, owned);
             }
+        }
+        true
+    }
+
+    fn remove(&mut self, key: &Key, gone: &mut BTreeMap<Key, Option<Entry>>) {
+        if !self.forget(key) {
+            return;
         }
         gone.insert(key.clone(), None);
         let owned: Vec<Key> = self.owned.get(key).into_iter().flatten().cloned().collect();

@@ -1,7 +1,7 @@
 //! The error object of the API, and the texts that are part of its interface.
 
 use axum::{
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use kuma_core::{
@@ -147,8 +147,15 @@ impl From<Rejection> for Problem {
     }
 }
 
+/// When somebody who was told that something is away may ask again, in seconds.
+const RETRY_AFTER: &str = "5";
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        print::json(self.status, &self.to_json())
+        let mut response = print::json(self.status, &self.to_json());
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        response
     }
 }

@@ -25,7 +25,7 @@ use tonic::Status;
 
 use super::{
     leases::{Leases, Proxy},
-    returning::{note_registered, was_registered},
+    returning::{is_elsewhere, note_registered, was_registered},
 };
 use crate::{
     auth::{ProxyAuthError, ProxyAuthenticator, ProxyFacts},
@@ -51,6 +51,8 @@ pub struct Connector {
     pub auth: ProxyAuthenticator,
     /// Admission of Dataplanes that proxies bring.
     pub prepare: Prepare,
+    /// Id of this control plane instance.
+    pub instance: Arc<str>,
     /// How long a Dataplane stays after its proxy has gone.
     pub deregistration_delay: Duration,
     /// No Dataplane is deleted once this is cancelled.
@@ -250,12 +252,17 @@ impl Connector {
         }
         let (store, brought, stop, delay) =
             (self.store.clone(), self.brought.clone(), self.stop.clone(), self.deregistration_delay);
+        let (state, instance) = (self.state.clone(), self.instance.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = stop.cancelled() => return,
             }
             if leases.held(&proxy) {
+                return;
+            }
+            if is_elsewhere(&state.current(), &proxy, &instance) {
+                brought.lock().unwrap_or_else(PoisonError::into_inner).remove(&proxy);
                 return;
             }
             let key = Key::new(Kind::Dataplane, proxy.0.clone(), proxy.1.clone());

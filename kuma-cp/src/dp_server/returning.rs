@@ -1,10 +1,9 @@
-//! After a start on a store that remembers: proxies that were connected before and do not come back.
+//! Proxies that were connected to a control plane that is gone, and did not come back to any.
 //!
-//! Their streams ended with the process before, so nobody saw them go. Without this a proxy that died meanwhile would be
-//! shown online, and its endpoints would be sent traffic, for good. For stores that serve one control plane: with
-//! several, a stream may be at another one.
+//! Their streams ended with that process, so nobody saw them go. Without this a proxy that died meanwhile would be shown
+//! online, and its endpoints would be sent traffic, for good. The instance that leads looks after it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kuma_core::{
@@ -15,6 +14,7 @@ use kuma_core::{
     store::{Store, StoreError, Write},
 };
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::leases::{Leases, Proxy};
@@ -31,6 +31,13 @@ pub(super) fn was_registered(state: &MeshState, (mesh, name): &Proxy) -> bool {
     insight.and_then(|i| i.spec::<DataplaneInsight>()).is_some_and(registered)
 }
 
+/// Whether the last stream of a proxy is open at another instance than this one.
+pub(super) fn is_elsewhere(state: &MeshState, (mesh, name): &Proxy, instance: &str) -> bool {
+    let insight = state.get(&Key::new(Kind::DataplaneInsight, mesh.clone(), name.clone()));
+    let last = insight.and_then(|i| i.spec::<DataplaneInsight>()).and_then(|i| i.subscriptions.last());
+    last.is_some_and(|s| s.disconnect_time.is_none() && s.control_plane_instance_id != instance)
+}
+
 fn registered(insight: &DataplaneInsight) -> bool {
     insight.metadata.as_ref().is_some_and(|m| m[REGISTERED] == Value::Bool(true))
 }
@@ -42,50 +49,95 @@ pub(super) fn note_registered(metadata: &mut Value) {
     }
 }
 
-/// Waits for proxies that were connected when the process before ended. What has not come back after `patience` is
-/// shown offline; a Dataplane that its proxy had brought is removed.
-pub async fn run(
-    store: Arc<dyn Store>,
-    state: StateHandle,
-    leases: Arc<Leases>,
-    patience: Duration,
-    stop: CancellationToken,
-) {
-    let expected = stop.run_until_cancelled(async { connected(&*state.ready().await) }).await.unwrap_or_default();
-    if expected.is_empty() || stop.run_until_cancelled(tokio::time::sleep(patience)).await.is_none() {
-        return;
+/// Which instances are gone.
+#[derive(Clone, Debug)]
+pub enum Gone {
+    /// This one has the store for itself: all that were before it.
+    Others {
+        /// This instance.
+        than: Arc<str>,
+    },
+    /// Those that the store tells.
+    Told(watch::Receiver<BTreeSet<Arc<str>>>),
+}
+
+impl Gone {
+    fn includes(&self, instance: &str) -> bool {
+        match self {
+            Self::Others { than } => instance != &**than,
+            Self::Told(known) => known.borrow().contains(instance),
+        }
     }
-    for proxy in expected.into_iter().filter(|proxy| !leases.held(proxy)) {
-        while let Err(error) = gone(&*store, &proxy).await {
-            tracing::warn!(%error, mesh = %proxy.0, proxy = %proxy.1, "a proxy that did not come back is still shown online");
-            if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
-                return;
+
+    /// Waits until more may be gone.
+    async fn changed(&mut self) {
+        match self {
+            Self::Others { .. } => std::future::pending().await,
+            Self::Told(known) => {
+                if known.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
             }
         }
     }
 }
 
-/// Proxies whose last stream was not closed, or was closed by the end of the process before: then the Dataplane that
-/// they had brought is still there.
-fn connected(state: &MeshState) -> Vec<Proxy> {
-    let awaited = |insight: &&AnyResource| {
-        insight.spec::<DataplaneInsight>().is_some_and(|insight| {
-            registered(insight) || insight.subscriptions.last().is_some_and(|s| s.disconnect_time.is_none())
-        })
+/// Waits for proxies of instances that are gone. What has not come back after `patience` is shown offline; a Dataplane
+/// that its proxy had brought is removed.
+pub async fn run(
+    store: Arc<dyn Store>,
+    state: StateHandle,
+    leases: Arc<Leases>,
+    mut gone: Gone,
+    patience: Duration,
+    stop: CancellationToken,
+) {
+    let work = async {
+        // Whoever comes late to the lead knows no better than one that has just started who is on its way back.
+        tokio::time::sleep(patience).await;
+        loop {
+            if let Gone::Told(known) = &mut gone {
+                known.mark_unchanged();
+            }
+            for proxy in absent(&*state.ready().await, &gone).into_iter().filter(|proxy| !leases.held(proxy)) {
+                while let Err(error) = leave(&*store, &proxy, &gone).await {
+                    tracing::warn!(%error, mesh = %proxy.0, proxy = %proxy.1, "a proxy that did not come back is still shown online");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+            gone.changed().await;
+        }
     };
+    stop.run_until_cancelled(work).await;
+}
+
+/// Proxies whose last stream was at an instance that is gone, and was not closed; or was, by the end of that instance,
+/// so that the Dataplane that they had brought is still there.
+fn absent(state: &MeshState, gone: &Gone) -> Vec<Proxy> {
+    let awaited =
+        |insight: &&AnyResource| insight.spec::<DataplaneInsight>().is_some_and(|insight| is_absent(insight, gone));
     let insights = state.list(Kind::DataplaneInsight).filter(awaited);
     insights.map(|insight| (insight.meta.mesh.clone(), insight.meta.name.clone())).collect()
 }
 
-async fn gone(store: &dyn Store, (mesh, name): &Proxy) -> Result<(), StoreError> {
+fn is_absent(insight: &DataplaneInsight, gone: &Gone) -> bool {
+    insight.subscriptions.last().is_some_and(|last| {
+        gone.includes(&last.control_plane_instance_id) && (last.disconnect_time.is_none() || registered(insight))
+    })
+}
+
+async fn leave(store: &dyn Store, (mesh, name): &Proxy, gone: &Gone) -> Result<(), StoreError> {
     let key = Key::new(Kind::DataplaneInsight, mesh.clone(), name.clone());
     let Some(stored) = store.get(&key).await? else { return Ok(()) };
     let mut insight = stored.spec::<DataplaneInsight>().cloned().unwrap_or_default();
+    if !is_absent(&insight, gone) {
+        return Ok(());
+    }
     let write = if registered(&insight) {
-        tracing::info!(%mesh, proxy = %name, "the proxy did not come back after the restart, its Dataplane is removed");
+        tracing::info!(%mesh, proxy = %name, "the proxy did not come back to a control plane, its Dataplane is removed");
         Write::Delete { key: Key::new(Kind::Dataplane, mesh.clone(), name.clone()), expected: None }
     } else {
-        tracing::info!(%mesh, proxy = %name, "the proxy did not come back after the restart, it is shown offline");
+        tracing::info!(%mesh, proxy = %name, "the proxy did not come back to a control plane, it is shown offline");
         for subscription in insight.subscriptions.iter_mut().filter(|s| s.disconnect_time.is_none()) {
             subscription.disconnect_time = Some(Timestamp::now().to_string());
         }
@@ -128,6 +180,29 @@ mod tests {
         metadata
     }
 
+    #[test]
+    fn who_is_at_an_instance_that_is_there_is_not_absent() {
+        let (tell, told) = watch::channel(BTreeSet::new());
+        let gone = Gone::Told(told);
+        let at = |instance: &str, closed: bool| Subscription {
+            control_plane_instance_id: instance.into(),
+            disconnect_time: closed.then(|| "2026-01-01T00:00:00Z".to_owned()),
+            ..Subscription::default()
+        };
+        let insight = |subscriptions, metadata| DataplaneInsight {
+            subscriptions,
+            metadata: Some(metadata),
+            ..DataplaneInsight::default()
+        };
+        let open = insight(vec![at("a", false)], json!({}));
+        assert!(!is_absent(&open, &gone));
+        tell.send_replace(BTreeSet::from(["a".into()]));
+        assert!(is_absent(&open, &gone));
+        assert!(!is_absent(&insight(vec![at("a", false), at("b", false)], json!({})), &gone), "it went to another one");
+        assert!(!is_absent(&insight(vec![at("a", true)], json!({})), &gone), "it said good-bye");
+        assert!(is_absent(&insight(vec![at("a", true)], noted()), &gone), "its Dataplane was left");
+    }
+
     #[tokio::test]
     async fn who_does_not_come_back_is_offline_and_goes_if_it_brought_its_dataplane() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Timestamp::now));
@@ -142,7 +217,24 @@ mod tests {
         let now = state.ready().await;
         assert!(was_registered(&now, &("m".into(), "back".into())) && !was_registered(&now, &("m".into(), "x".into())));
 
-        run(store.clone(), state, leases, Duration::ZERO, stop.clone()).await;
+        let looking = tokio::spawn(run(
+            store.clone(),
+            state.clone(),
+            leases,
+            Gone::Others { than: "me".into() },
+            Duration::ZERO,
+            stop.clone(),
+        ));
+        let mut changes = state.subscribe();
+        let settled = |state: &MeshState| {
+            let key = |kind, name: &str| Key::new(kind, "m", name);
+            let applied = state.get(&key(Kind::DataplaneInsight, "applied"));
+            let closed = applied
+                .and_then(|i| i.spec::<DataplaneInsight>())
+                .is_some_and(|i| i.subscriptions[0].disconnect_time.is_some());
+            closed && state.get(&key(Kind::Dataplane, "brought")).is_none()
+        };
+        while !settled(&changes.next().await.unwrap().state) {}
         let get = async |kind, name: &str| store.get(&Key::new(kind, "m", name)).await.unwrap();
         assert!(
             get(Kind::Dataplane, "brought").await.is_none() && get(Kind::DataplaneInsight, "brought").await.is_none()
@@ -154,6 +246,7 @@ mod tests {
         };
         assert!(closed("applied").await && !closed("back").await);
         stop.cancel();
+        looking.await.unwrap();
         feeding.await.unwrap();
     }
 }

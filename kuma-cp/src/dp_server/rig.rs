@@ -58,6 +58,7 @@ impl Rig {
             prepare: Arc::new(|dataplane, stored| {
                 admit::write(&Site::zone("default"), &dataplane, stored).map_err(|e| e.to_string())
             }),
+            instance: "cp".into(),
             deregistration_delay: Duration::from_secs(10),
             stop: stop.clone(),
             tasks: tasks.clone(),

@@ -186,6 +186,7 @@ async fn a_report_does_not_bring_back_what_was_deleted_a_moment_ago() {
         store: known.store.clone(),
         auth: ProxyAuthenticator::None,
         prepare: known.prepare.clone(),
+        instance: known.instance.clone(),
         deregistration_delay: known.deregistration_delay,
         stop: known.stop.clone(),
         tasks: known.tasks.clone(),

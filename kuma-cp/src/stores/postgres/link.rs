@@ -1,0 +1,255 @@
+//! A connection that works: schema checked, changes followed, statements prepared.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use anyhow::Context;
+use kuma_core::{registry::Kind, resource::Key, store::ledger::Entry};
+use tokio_postgres::{Client, Row, Statement};
+
+use super::{
+    connect::{COMMITS, EVENTS, Inbox, Target},
+    ours,
+    rows::{self, COLUMNS, Columns},
+    schema,
+};
+
+/// One session, which everything of a store goes through: writes one after the other, and between them the changes of
+/// others.
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) inbox: Arc<Inbox>,
+    read: Statement,
+    delete: Statement,
+    update: Statement,
+    insert: Statement,
+    fence: Statement,
+}
+
+/// What a transaction was to do and did.
+pub(super) struct Outcome {
+    /// Number of the transaction.
+    pub(super) transaction: Option<i64>,
+    /// Rows that were deleted, by name.
+    pub(super) deleted: BTreeSet<Key>,
+    pub(super) updated: usize,
+    pub(super) inserted: usize,
+}
+
+/// Locks of a session that stopped in the middle are not held longer, in milliseconds.
+const ABANDONED: u32 = 15_000;
+
+impl Link {
+    /// Connects. What is told from then on waits in the inbox, so that a [`Self::load`] afterwards misses nothing.
+    ///
+    /// # Errors
+    /// The database cannot be reached, lets nobody in, or is not migrated.
+    pub(super) async fn open(target: &Target) -> anyhow::Result<Self> {
+        let (client, inbox) = target.connect().await?;
+        let waited = target.patience();
+        let prepared = async {
+            schema::check(&client, target.tolerates_newer_schema()).await?;
+            ours::ensure(&client).await?;
+            inbox.is_of(client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0));
+            let patience = waited.as_millis();
+            client
+                .batch_execute(&format!(
+                    "SET statement_timeout = {patience}; SET lock_timeout = {patience};
+                     SET idle_in_transaction_session_timeout = {ABANDONED}; SET timezone = 'UTC';
+                     LISTEN {EVENTS}; LISTEN {COMMITS}"
+                ))
+                .await?;
+            let read = format!(
+                "SELECT {COLUMNS} FROM resources r
+                 JOIN unnest($1::text[], $2::text[], $3::text[]) AS k(name, mesh, type) USING (name, mesh, type)"
+            );
+            let statements = tokio::try_join!(
+                client.prepare(&read),
+                client.prepare(DELETE),
+                client.prepare(UPDATE),
+                client.prepare(INSERT),
+                client.prepare("SELECT 1 FROM locks WHERE name = $1 AND owner = $2 FOR SHARE"),
+            )?;
+            anyhow::Ok(statements)
+        };
+        let (read, delete, update, insert, fence) = tokio::time::timeout(waited, prepared)
+            .await
+            .with_context(|| format!("no answer from {} within {waited:?}", target.address()))??;
+        Ok(Self { client, inbox, read, delete, update, insert, fence })
+    }
+
+    /// Every object that can be read, and what is wrong with the others: they stay where they are.
+    pub(super) async fn load(&self) -> Result<(Vec<Entry>, Vec<String>), tokio_postgres::Error> {
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        let rows =
+            self.client.query(&format!("SELECT {COLUMNS} FROM resources r WHERE type = ANY($1)"), &[&known]).await?;
+        let mut entries = Vec::with_capacity(rows.len());
+        let mut unreadable = Vec::new();
+        for (key, row) in rows.iter().filter_map(|row| Some((rows::key(row)?, row))) {
+            match rows::entry(row, &key) {
+                Ok(entry) => entries.push(entry),
+                Err(why) => unreadable.push(unreadable_row(&key, &why)),
+            }
+        }
+        Ok((entries, unreadable))
+    }
+
+    /// These objects as they are now; `None` for those that are not there.
+    pub(super) async fn read(&self, keys: &BTreeSet<Key>) -> Result<Vec<(Key, Option<Entry>)>, tokio_postgres::Error> {
+        let mut columns = Columns::default();
+        for key in keys {
+            columns.name(key, None);
+        }
+        let rows = self.client.query(&self.read, &[&columns.names, &columns.meshes, &columns.kinds]).await?;
+        let found = |row: &Row| {
+            let key = rows::key(row)?;
+            match rows::entry(row, &key) {
+                Ok(entry) => Some((key, Some(entry))),
+                Err(why) => {
+                    tracing::warn!(target: "kuma-cp.store", "{}", unreadable_row(&key, &why));
+                    None
+                }
+            }
+        };
+        let mut out: Vec<(Key, Option<Entry>)> = rows.iter().filter_map(found).collect();
+        let there: BTreeSet<&Key> = out.iter().map(|(key, _)| key).collect();
+        let absent: Vec<_> = keys.iter().filter(|key| !there.contains(key)).map(|key| (key.clone(), None)).collect();
+        out.extend(absent);
+        Ok(out)
+    }
+
+    /// Begins a transaction and does these writes in it; [`Self::commit`] or [`Self::roll_back`] ends it. All of it is
+    /// sent at once.
+    pub(super) async fn begin(
+        &self,
+        deletes: &Columns,
+        updates: &Columns,
+        inserts: &Columns,
+    ) -> Result<Outcome, tokio_postgres::Error> {
+        let deleting = async {
+            if deletes.is_empty() {
+                return Ok(Vec::new());
+            }
+            let Columns { names, meshes, kinds, transactions, versions, .. } = deletes;
+            self.client.query(&self.delete, &[names, meshes, kinds, transactions, versions]).await
+        };
+        let updating = async {
+            if updates.is_empty() {
+                return Ok(Vec::new());
+            }
+            let c = updates;
+            self.client
+                .query(
+                    &self.update,
+                    &[
+                        &c.names,
+                        &c.meshes,
+                        &c.kinds,
+                        &c.transactions,
+                        &c.versions,
+                        &c.specs,
+                        &c.created,
+                        &c.modified,
+                        &c.owner_kinds,
+                        &c.owner_meshes,
+                        &c.owner_names,
+                        &c.labels,
+                        &c.statuses,
+                        &c.anew,
+                    ],
+                )
+                .await
+        };
+        let inserting = async {
+            if inserts.is_empty() {
+                return Ok(Vec::new());
+            }
+            let c = inserts;
+            self.client
+                .query(
+                    &self.insert,
+                    &[
+                        &c.names,
+                        &c.meshes,
+                        &c.kinds,
+                        &c.specs,
+                        &c.created,
+                        &c.modified,
+                        &c.owner_kinds,
+                        &c.owner_meshes,
+                        &c.owner_names,
+                        &c.labels,
+                        &c.statuses,
+                    ],
+                )
+                .await
+        };
+        // Polled in this order, so sent in this order; the database does them one after the other.
+        let (begun, deleted, updated, inserted) =
+            tokio::join!(biased; self.client.batch_execute("BEGIN"), deleting, updating, inserting);
+        begun?;
+        let (deleted, updated, inserted) = (deleted?, updated?, inserted?);
+        let written = updated.first().or(inserted.first());
+        Ok(Outcome {
+            transaction: written.map(|row| row.get(0)),
+            deleted: deleted.iter().filter_map(rows::key).collect(),
+            updated: updated.len(),
+            inserted: inserted.len(),
+        })
+    }
+
+    /// Whether this instance still leads. Holds it for the rest of the transaction: whoever takes the lead waits.
+    pub(super) async fn leads(&self, lock: &str, instance: &str) -> Result<bool, tokio_postgres::Error> {
+        Ok(self.client.query_opt(&self.fence, &[&lock, &instance]).await?.is_some())
+    }
+
+    /// Ends a transaction; from then on it is on disk and others are told.
+    pub(super) async fn commit(&self) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute(&format!("NOTIFY {COMMITS}; COMMIT")).await
+    }
+
+    /// Ends a transaction that did nothing.
+    pub(super) async fn roll_back(&self) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute("ROLLBACK").await
+    }
+}
+
+fn unreadable_row(Key { kind, mesh, name }: &Key, why: &str) -> String {
+    format!("{kind} {name:?} of mesh {mesh:?} cannot be read and is left out: {why}")
+}
+
+const DELETE: &str = "
+    DELETE FROM resources r
+    USING unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::integer[])
+        AS w(name, mesh, type, transaction, version)
+    WHERE r.name = w.name AND r.mesh = w.mesh AND r.type = w.type
+        AND (w.transaction IS NULL OR (r.xmin::text::bigint = w.transaction AND r.version = w.version))
+    RETURNING r.name, r.mesh, r.type";
+
+const UPDATE: &str = "
+    UPDATE resources r SET
+        version = r.version + 1, spec = w.spec, labels = w.labels::jsonb, status = w.status::jsonb,
+        modification_time = timestamp 'epoch' + w.modified * interval '1 microsecond',
+        creation_time = CASE WHEN w.anew
+            THEN timestamp 'epoch' + w.created * interval '1 microsecond' ELSE r.creation_time END,
+        owner_type = CASE WHEN w.anew THEN w.owner_type ELSE r.owner_type END,
+        owner_mesh = CASE WHEN w.anew THEN w.owner_mesh ELSE r.owner_mesh END,
+        owner_name = CASE WHEN w.anew THEN w.owner_name ELSE r.owner_name END
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::text[], $7::bigint[], $8::bigint[],
+            $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::boolean[])
+        AS w(name, mesh, type, transaction, version, spec, created, modified, owner_type, owner_mesh, owner_name, labels,
+            status, anew)
+    WHERE r.name = w.name AND r.mesh = w.mesh AND r.type = w.type
+        AND r.xmin::text::bigint = w.transaction AND r.version = w.version
+    RETURNING r.xmin::text::bigint";
+
+const INSERT: &str = "
+    INSERT INTO resources AS r (name, mesh, type, version, spec, creation_time, modification_time, owner_type, owner_mesh,
+        owner_name, labels, status)
+    SELECT name, mesh, type, 0, spec, timestamp 'epoch' + created * interval '1 microsecond',
+        timestamp 'epoch' + modified * interval '1 microsecond', owner_type, owner_mesh, owner_name, labels::jsonb,
+        status::jsonb
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
+            $9::text[], $10::text[], $11::text[])
+        AS w(name, mesh, type, spec, created, modified, owner_type, owner_mesh, owner_name, labels, status)
+    ON CONFLICT (name, mesh, type) DO NOTHING
+    RETURNING r.xmin::text::bigint";
