@@ -14,6 +14,7 @@ pub mod logging;
 pub mod ownership;
 pub mod run;
 pub mod serve;
+pub mod service;
 pub mod state;
 pub mod stores;
 pub mod tls;

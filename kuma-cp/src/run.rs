@@ -19,6 +19,7 @@ use crate::{
     dp_server::{bootstrap, discovery, health},
     logging::LogControl,
     serve::{self, ServeLimits},
+    service::{Service, Working},
     tls::{self, ClientAuth, Limits, Names, ServedCertificate},
     version,
 };
@@ -39,6 +40,7 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
         "starting Control Plane"
     );
     raise_file_limit();
+    let service = Service::starting();
 
     let instance = instance_id();
     let metrics = Arc::new(Metrics::new(&config.multizone.zone.name, &log));
@@ -51,6 +53,7 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     let dp_server = bind_dp_server(&config).await?;
     let api = bind_api(&config).await?;
 
+    service.status(&format!("opening the {} store", config.store.kind));
     let parts = compose::start(&config, &instance, &metrics, &stop).await?;
     if let Some(available) = parts.available.clone() {
         parts.tasks.spawn(stop.clone().run_until_cancelled_owned(tell_readiness(available, readiness.clone())));
@@ -69,14 +72,18 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
         servers.spawn(port.serve(router, stop.clone()));
     }
     readiness.done("servers");
+    service.status("making what a new control plane needs");
     boot::run(&parts.store, &parts.state, &parts.boot).await.context("default resources cannot be made")?;
     readiness.done("defaults");
     // Proxies come last: to one that connects before the default Mesh is there, or before its policies, something would
     // seem to be gone. Until now they wait in the queue of the port.
     servers.spawn(dp_server.serve(doors, stop.clone()));
     leave_local_trust(&config, &certificate, &parts, &stop);
+    let (world, state, xds) = (parts.world.clone(), parts.state.clone(), metrics.xds.clone());
+    service.ready(Working { world, state, readiness, xds }, stop.clone());
 
     stop.cancelled().await;
+    service.stopping();
     servers.close();
     servers.wait().await;
     parts.tasks.close();

@@ -3,6 +3,10 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -132,5 +136,54 @@ fn it_starts_answers_and_ends() {
         "\tINFO\tkuma-cp\treceived signal, stopping\n",
     ] {
         assert!(lines.contains(expected), "{expected:?} is not in {lines}");
+    }
+}
+
+/// What a service manager hears on this socket; panics when it hears nothing for long.
+fn heard(manager: &UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    let length = manager.recv(&mut buffer).expect("the service manager hears nothing");
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+#[test]
+fn a_service_manager_is_told_how_it_goes() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("notify");
+    let name = format!("kuma-cp-{}-{}", std::process::id(), home.path().display());
+    for (address, socket) in [
+        (SocketAddr::from_pathname(&path).unwrap(), path.display().to_string()),
+        (SocketAddr::from_abstract_name(&name).unwrap(), format!("@{name}")),
+    ] {
+        let manager = UnixDatagram::bind_addr(&address).unwrap();
+        manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut command = kuma_cp(home.path());
+        for port in [
+            "KUMA_DIAGNOSTICS_SERVER_PORT",
+            "KUMA_API_SERVER_HTTP_PORT",
+            "KUMA_API_SERVER_HTTPS_PORT",
+            "KUMA_DP_SERVER_PORT",
+        ] {
+            command.env(port, free_port().to_string());
+        }
+        let child = command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000").arg("run").spawn().unwrap();
+        let mut running = Running(child);
+
+        let mut start = Vec::new();
+        while !start.last().is_some_and(|line: &String| line.starts_with("READY=1")) {
+            start.push(heard(&manager));
+        }
+        assert!(start.iter().any(|line| line.starts_with("EXTEND_TIMEOUT_USEC=")), "{start:?}");
+        assert!(start.iter().any(|line| line == "STATUS=opening the sqlite store"), "{start:?}");
+        let ready = start.last().unwrap();
+        assert!(ready.starts_with("READY=1\nSTATUS=serving 0 data planes from "), "{ready}");
+        assert!(!ready.ends_with(" from 0 resources"), "default resources come before: {ready}");
+        for _ in 0..3 {
+            while heard(&manager) != "WATCHDOG=1" {}
+        }
+        let pid = nix::unistd::Pid::from_raw(running.0.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        while !heard(&manager).starts_with("STOPPING=1\n") {}
+        assert!(running.0.wait().unwrap().success());
     }
 }

@@ -137,11 +137,13 @@ pub struct Attempt {
     pub renewable_token: bool,
 }
 
-/// Tries until there is a bootstrap, patience ends, or trying cannot help; `attempt` prepares each try.
+/// Tries until there is a bootstrap, patience ends, or trying cannot help; `attempt` prepares each try, `failed_once` hears
+/// of each that is not the last.
 pub async fn fetch(
     url: &str,
     patience: Patience,
     mut attempt: impl FnMut() -> anyhow::Result<Attempt>,
+    failed_once: impl Fn(&TryError),
 ) -> anyhow::Result<Bootstrap> {
     let address = CpAddress::parse(url).map_err(failed)?;
     let begin = Instant::now();
@@ -161,6 +163,7 @@ pub async fn fetch(
             return Err(failed(error).context(format!("no bootstrap after trying for {tried}s")));
         }
         tracing::warn!(%error, "no bootstrap from the control plane yet, trying again in {:?}", patience.backoff);
+        failed_once(&error);
         tokio::time::sleep(patience.backoff).await;
     }
 }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use service_notify::Notifier;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -17,6 +18,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{envoy::admin::Admin, readiness::Conditions};
+
+/// What the end takes at most after connections had their time: Envoy is killed long before.
+const END_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the outside wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub struct Proxy {
     pub draining: Arc<AtomicBool>,
     /// Between the first stop and the end of Envoy.
     pub drain_time: Duration,
+    /// Hears of the end.
+    pub manager: Arc<Notifier>,
     /// Cancelled when everything shall stop.
     pub stop: CancellationToken,
     /// Cancelled when nothing shall be waited for any more.
@@ -85,6 +91,12 @@ pub async fn conduct(mut events: mpsc::Receiver<Event>, proxy: Proxy) {
     }
     proxy.conditions.terminating.store(true, Ordering::Relaxed);
     proxy.draining.store(true, Ordering::Relaxed);
+    let (wait, doing) = if drained {
+        (Duration::ZERO, "ending: connections were drained before".to_owned())
+    } else {
+        (proxy.drain_time, format!("draining: connections have {:?} to finish", proxy.drain_time))
+    };
+    proxy.manager.stopping(wait + END_PATIENCE, &doing);
     let stops_so_far = if drained {
         tracing::info!("stopping, connections were drained before");
         1
@@ -152,6 +164,7 @@ mod tests {
                 conditions: Conditions::new(false),
                 draining: Arc::default(),
                 drain_time,
+                manager: Arc::default(),
                 stop: CancellationToken::new(),
                 abort: CancellationToken::new(),
             };

@@ -21,6 +21,7 @@ pub mod ports;
 pub mod prepare;
 pub mod readiness;
 pub mod run;
+pub mod service;
 pub mod token;
 pub mod transparent_proxy;
 pub mod version;

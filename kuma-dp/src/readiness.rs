@@ -41,9 +41,14 @@ impl Conditions {
         })
     }
 
+    /// Has the end begun?
+    pub fn is_terminating(&self) -> bool {
+        self.terminating.load(Ordering::Relaxed)
+    }
+
     /// The answer that does not need Envoy, if there is one.
-    fn verdict(&self) -> Option<(StatusCode, &'static str)> {
-        if self.terminating.load(Ordering::Relaxed) {
+    pub fn verdict(&self) -> Option<(StatusCode, &'static str)> {
+        if self.is_terminating() {
             return Some((StatusCode::SERVICE_UNAVAILABLE, "TERMINATING"));
         }
         let waiting = !self.names_known.load(Ordering::Relaxed) && self.begin.elapsed() < LONGEST_DNS_WAIT;

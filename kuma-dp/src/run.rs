@@ -11,13 +11,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use service_notify::Notifier;
 use tokio::{sync::mpsc, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     access_log,
     bootstrap::{
-        self, Attempt, Patience,
+        self, Attempt, Patience, TryError,
         address::CpAddress,
         request::{Bootstrap, BootstrapRequest, HostResources, MetricsResources, SpireResources, Versions},
         stats_tags,
@@ -38,7 +39,7 @@ use crate::{
     local_trust, metrics,
     ports::{self, Reservation, Wish},
     prepare::Plan,
-    readiness, token, version,
+    readiness, service, token, version,
 };
 
 /// Envoy's admin port unless the Dataplane says otherwise.
@@ -47,14 +48,17 @@ const DEFAULT_ADMIN_PORT: u16 = 9901;
 /// Runs a data plane proxy until it is told to stop, or cannot go on.
 pub async fn run(mut plan: Plan) -> anyhow::Result<()> {
     let mut events = drain::signals().context("cannot listen for signals")?;
+    let manager = service::manager();
+    let is_up = CancellationToken::new();
+    let _signs = service::give_signs(manager.clone(), is_up.clone());
     let started = tokio::select! {
-        started = start(&mut plan) => started?,
+        started = start(&mut plan, &manager) => started?,
         () = stop_before_start(&mut events) => {
             tracing::info!("stopped before Envoy was started");
             return Ok(());
         }
     };
-    let outcome = serve(&plan, started, events).await;
+    let outcome = serve(&plan, started, events, manager, is_up).await;
     tracing::info!("kuma-dp ends");
     outcome
 }
@@ -80,7 +84,7 @@ struct Started {
     bootstrap: Bootstrap,
 }
 
-async fn start(plan: &mut Plan) -> anyhow::Result<Started> {
+async fn start(plan: &mut Plan, manager: &Notifier) -> anyhow::Result<Started> {
     let envoy_version = binary::ask_version(&plan.envoy).await?;
     let (envoy, path) = (&envoy_version.version, plan.envoy.display());
     tracing::info!(version = version::VERSION, envoy, "kuma-dp starts, with the Envoy at {path}");
@@ -95,9 +99,11 @@ async fn start(plan: &mut Plan) -> anyhow::Result<Started> {
     let (name, mesh, control_plane) =
         (&plan.config.dataplane.name, &plan.config.dataplane.mesh, &plan.config.control_plane.url);
     tracing::info!(name, mesh, control_plane, "fetching the bootstrap");
+    manager.status(&format!("fetching the bootstrap from {control_plane}"));
     let mut told_local = false;
-    let bootstrap =
-        bootstrap::fetch(control_plane, patience, || attempt(plan, &claims, &envoy_version, &mut told_local)).await?;
+    let attempt = || attempt(plan, &claims, &envoy_version, &mut told_local);
+    let tell = |error: &TryError| manager.status(&format!("waiting for the control plane: {error}"));
+    let bootstrap = bootstrap::fetch(control_plane, patience, attempt, tell).await?;
     claims.readiness_at(plan, &bootstrap)?;
     let yaml = String::from_utf8_lossy(&bootstrap.yaml);
     plan.work_dir.write_private(&plan.work_dir.bootstrap(), stats_tags::cheaper(&yaml).as_bytes())?;
@@ -287,7 +293,13 @@ fn features(config: &Config) -> Vec<&'static str> {
 type Components = JoinSet<anyhow::Result<&'static str>>;
 
 /// Runs the components and Envoy to the end.
-async fn serve(plan: &Plan, started: Started, events: mpsc::Receiver<Event>) -> anyhow::Result<()> {
+async fn serve(
+    plan: &Plan,
+    started: Started,
+    events: mpsc::Receiver<Event>,
+    manager: Arc<Notifier>,
+    is_up: CancellationToken,
+) -> anyhow::Result<()> {
     let Started { claims, bootstrap } = started;
     let (config, work_dir) = (&plan.config, &plan.work_dir);
     let (name, mesh) = (&config.dataplane.name, &config.dataplane.mesh);
@@ -336,11 +348,17 @@ async fn serve(plan: &Plan, started: Started, events: mpsc::Receiver<Event>) -> 
         Ok("the access log streamer")
     });
 
+    let what = format!("{name} in mesh {mesh}");
+    let _follower = manager.is_heard().then(|| {
+        let follower = service::follow(manager.clone(), what, admin.clone(), conditions.clone(), is_up);
+        AbortOnDropHandle::new(tokio::spawn(follower))
+    });
     let proxy = drain::Proxy {
         admin,
         conditions,
         draining: draining.clone(),
         drain_time: config.dataplane.drain_time.to_std(),
+        manager,
         stop: stop.clone(),
         abort: abort.clone(),
     };

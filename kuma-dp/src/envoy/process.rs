@@ -78,6 +78,10 @@ impl EnvoySpec {
         }
         let mut command = Command::new(&self.binary);
         command.args(self.arguments()).stdin(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        // The service manager is kuma-dp's to talk to.
+        for variable in [service_notify::SOCKET, service_notify::WATCHDOG, service_notify::WATCHDOG_PID] {
+            command.env_remove(variable);
+        }
         orphan::die_with_parent(&mut command);
         let mut child = command.spawn()?;
         let output =

@@ -6,8 +6,19 @@ mod cp;
 mod dp;
 
 use std::{
-    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::PermissionsExt,
+            net::{SocketAddr, UnixDatagram},
+            process::ExitStatusExt,
+        },
+    },
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -80,6 +91,73 @@ async fn it_starts_drains_and_ends() {
     assert!(took >= drain && took < drain * 3, "{took:?}");
     assert!(!is_alive(envoy));
     assert_eq!(dp.work_dirs(), 0, "the temporary work directory is removed");
+}
+
+/// A service manager that listens at an abstract name.
+struct Manager {
+    socket: UnixDatagram,
+    name: String,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let name = format!("kuma-dp-{}-{}", std::process::id(), free_port());
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { socket, name: format!("@{name}") }
+    }
+
+    /// Everything up to the first message that begins like this.
+    async fn hear(&self, until: &str, dp: &Dp) -> Vec<String> {
+        let mut heard = Vec::new();
+        while !heard.last().is_some_and(|message: &String| message.starts_with(until)) {
+            let next = async || {
+                let mut buffer = [0; 4096];
+                let length = self.socket.recv(&mut buffer).ok()?;
+                Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+            };
+            heard.push(eventually(|| format!("{until} is awaited:\n{}", dp.log()), next).await);
+        }
+        heard
+    }
+}
+
+#[tokio::test]
+async fn a_service_manager_is_told_how_it_goes() {
+    let manager = Manager::new();
+    let (is_up, hello) = (Arc::new(AtomicBool::new(false)), free_port());
+    let asked = is_up.clone();
+    let cp = ControlPlane::http(move |request| match asked.load(Ordering::Relaxed) {
+        true => cp::bootstrap(&cp::envoy(request, hello)),
+        false => cp::refusal(503, "starting"),
+    })
+    .await;
+    let url = cp.http_url();
+    let args = ["--cp-address", &url, "--dataplane", WEB, "--drain-time", "1s"];
+    let mut dp = Dp::run(&args, &[("NOTIFY_SOCKET", &manager.name), ("WATCHDOG_USEC", "300000")]);
+    let heard = manager.hear("STATUS=waiting for the control plane: unexpected status code: 503", &dp).await;
+    assert!(heard.contains(&"EXTEND_TIMEOUT_USEC=60000000".to_owned()), "{heard:?}");
+    assert!(heard.contains(&format!("STATUS=fetching the bootstrap from {url}")), "{heard:?}");
+    assert!(!heard.iter().any(|message| message.starts_with("READY=1")), "{heard:?}");
+
+    is_up.store(true, Ordering::Relaxed);
+    let heard = manager.hear("READY=1", &dp).await;
+    assert_eq!(heard.last().unwrap(), "READY=1\nSTATUS=web in mesh default: Envoy is ready");
+    assert_eq!(get(&tcp(hello), "/").await, (200, "hello".into()), "ready is ready");
+    for _ in 0..2 {
+        manager.hear("WATCHDOG=1", &dp).await;
+    }
+    kill(Pid::from_raw(dp.envoy().await), Signal::SIGSTOP).unwrap();
+    manager.hear("STATUS=web in mesh default: Envoy's admin API", &dp).await;
+    manager.hear("WATCHDOG=1", &dp).await;
+    kill(Pid::from_raw(dp.envoy().await), Signal::SIGCONT).unwrap();
+    manager.hear("STATUS=web in mesh default: Envoy is ready", &dp).await;
+
+    dp.signal(Signal::SIGTERM);
+    let heard = manager.hear("STOPPING=1", &dp).await;
+    let expected = "STOPPING=1\nEXTEND_TIMEOUT_USEC=31000000\nSTATUS=draining: connections have 1s to finish";
+    assert_eq!(heard.last().unwrap(), expected);
+    assert!(dp.ended().await.success());
 }
 
 #[tokio::test]

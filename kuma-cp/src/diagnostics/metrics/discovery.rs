@@ -65,6 +65,11 @@ impl DiscoveryMetrics {
         this
     }
 
+    /// Streams at the moment.
+    pub fn active(&self) -> i64 {
+        self.streams.get()
+    }
+
     /// A stream begins; it ends when what is returned is dropped.
     pub fn stream(&self) -> StreamMetrics {
         self.streams.inc();
