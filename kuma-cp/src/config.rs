@@ -18,6 +18,7 @@ mod multizone;
 mod number;
 mod observe;
 mod password;
+pub mod password_file;
 pub mod pending;
 mod runtime;
 mod services;

@@ -161,6 +161,12 @@ pub fn layer(file: Option<&str>, variables: impl IntoIterator<Item = (String, St
 
 /// The checks that need the file system.
 fn check_files(config: &Config) -> Result<(), ConfigError> {
+    if config.store.kind == StoreType::Postgres.as_str() {
+        let postgres = &config.store.postgres;
+        postgres.current_password().map_err(|error| {
+            ConfigError::Invalid(format!("Store validation failed: Postgres validation failed: {error}"))
+        })?;
+    }
     let zone = &config.multizone.zone;
     let file = &zone.kds.root_ca_file;
     let needed = config.mode() == Some(super::Mode::Zone) && zone.global_address.starts_with("grpcs://");

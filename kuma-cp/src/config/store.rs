@@ -1,8 +1,15 @@
 //! `store`: where resources are kept.
 
+use std::path::Path;
+
 use kuma_core::duration::GoDuration;
 
-use super::{check::Violations, password::Password, setting::section};
+use super::{
+    check::Violations,
+    password::Password,
+    password_file::{self, PasswordFileError},
+    setting::{is_zero, section},
+};
 
 section! {
     /// The store of resources.
@@ -73,6 +80,8 @@ section! {
         user "user": String = "kuma".into(), "KUMA_STORE_POSTGRES_USER";
         /// Password of the user.
         password "password": Password = "kuma".into(), "KUMA_STORE_POSTGRES_PASSWORD";
+        /// File with the password, instead of `password`; read at every connect, so that a new one counts from then on. Kuma 3.0 does not know this key.
+        password_file "passwordFile" skip "is_zero": String = String::new(), "KUMA_STORE_POSTGRES_PASSWORD_FILE";
         /// Name of the database.
         db_name "dbName": String = "kuma".into(), "KUMA_STORE_POSTGRES_DB_NAME";
         /// Only `pgx` works.
@@ -181,12 +190,25 @@ impl Store {
 }
 
 impl Postgres {
+    /// The password that counts now: what is in the file, if there is one, else the configured one. To be asked for at
+    /// every connect.
+    ///
+    /// # Errors
+    /// A file that holds no password.
+    pub fn current_password(&self) -> Result<Password, PasswordFileError> {
+        if self.password_file.is_empty() {
+            return Ok(self.password.clone());
+        }
+        password_file::read(Path::new(&self.password_file))
+    }
+
     fn check(&self) -> Violations {
         let mut out = Violations::default();
         out.unless(!self.host.is_empty(), "Host should not be empty");
         out.unless(self.port >= 0, "Port cannot be negative");
         out.unless(!self.user.is_empty(), "User should not be empty");
-        out.unless(!self.password.reveal().is_empty(), "Password should not be empty");
+        let given = !self.password_file.is_empty() || !self.password.reveal().is_empty();
+        out.unless(given, "Password should not be empty");
         out.unless(!self.db_name.is_empty(), "DbName should not be empty");
         out.nest("TLS validation failed", self.tls.check());
         out.unless(self.min_open_connections >= 0, "MinOpenConnections should be greater than 0");

@@ -422,6 +422,29 @@ fn reference() -> String {
 }
 
 #[test]
+fn a_password_file_counts_more_than_a_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, config) = (dir.path().join("password"), dir.path().join("cp.yaml"));
+    std::fs::write(&config, "store: { type: postgres, postgres: { password: '' } }\n").unwrap();
+    let variables = || [("KUMA_STORE_POSTGRES_PASSWORD_FILE".to_owned(), file.display().to_string())];
+    let problem = load(Some(&config), variables()).unwrap_err().to_string();
+    assert!(problem.contains("password cannot be read: No such file"), "{problem}");
+
+    std::fs::write(&file, "first\n").unwrap();
+    let postgres = load(Some(&config), variables()).unwrap().config.store.postgres;
+    assert_eq!(postgres.current_password().unwrap().reveal(), "first");
+    std::fs::write(&file, "second\n").unwrap();
+    assert_eq!(postgres.current_password().unwrap().reveal(), "second", "a new password counts from the next call on");
+
+    let problem = load(Some(&config), []).unwrap_err().to_string();
+    assert!(problem.contains("Password should not be empty"), "{problem}");
+    assert_eq!(
+        of("store: { postgres: { password: plain } }", &[]).store.postgres.current_password().unwrap().reveal(),
+        "plain"
+    );
+}
+
+#[test]
 fn the_reference_file_is_current_and_means_the_default() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/kuma-cp.defaults.yaml");
     let expected = reference();

@@ -69,7 +69,7 @@ impl Target {
         format!("{}:{}", self.settings.host, self.settings.port)
     }
 
-    fn options(&self) -> tokio_postgres::Config {
+    fn options(&self) -> anyhow::Result<tokio_postgres::Config> {
         let settings = &*self.settings;
         let mut options = tokio_postgres::Config::new();
         // Several hosts, as a cluster without one name has them: the one that takes writes is found.
@@ -79,7 +79,7 @@ impl Target {
         options
             .port(u16::try_from(settings.port).unwrap_or_default())
             .user(&settings.user)
-            .password(settings.password.reveal())
+            .password(settings.current_password()?.reveal())
             .dbname(&settings.db_name)
             .application_name("kuma-cp")
             .connect_timeout(self.patience())
@@ -89,7 +89,7 @@ impl Target {
             .keepalives_retries(2)
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .ssl_mode(if settings.tls.mode == "disable" { SslMode::Disable } else { SslMode::Require });
-        options
+        Ok(options)
     }
 
     /// A connection, and where its notifications go. Files of keys and certificates are read each time, so that new ones
@@ -99,7 +99,7 @@ impl Target {
     /// What the files, the network or the database said.
     pub async fn connect(&self) -> anyhow::Result<(Client, Arc<Inbox>)> {
         let inbox = Arc::new(Inbox::default());
-        let options = self.options();
+        let options = self.options()?;
         let connecting = async {
             if self.settings.tls.mode == "disable" {
                 let (client, connection) = options.connect(NoTls).await?;
