@@ -304,6 +304,18 @@ mod tests {
     }
 
     #[test]
+    fn the_service_unit_calls_what_there_is() {
+        let unit = include_str!("../../release/assets/systemd/kuma-dp@.service");
+        let commands: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
+        let [command] = commands[..] else { panic!("{commands:?}") };
+        let words: Vec<_> = command.split(' ').collect();
+        assert_eq!(words[..2], ["/opt/kuma/bin/kuma-dp", "run"]);
+        let flags = run_flags(&words[2..]);
+        assert_eq!(flags.dataplane_file.as_deref(), Some("/etc/kuma/dataplanes/%i.yaml"));
+        assert_eq!(flags.dataplane_token_file.as_deref(), Some("%d/token"));
+    }
+
+    #[test]
     fn booleans_work_bare_and_with_a_value() {
         assert_eq!(run_flags(&["--transparent-proxy"]).transparent_proxy, Some(true));
         assert_eq!(run_flags(&["--dns-enabled=false"]).dns_enabled, Some(false));

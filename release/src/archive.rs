@@ -19,8 +19,16 @@ use crate::{envoy, wheel, workspace};
 
 pub use tarball::{Content, Entry, unpack};
 
-/// The sample configuration of the control plane.
-const SAMPLE_CONFIG: &str = include_str!("../assets/kuma-cp.conf.yml");
+/// What lies in `conf/`: configurations of the control plane, units and helpers for a Linux host.
+pub const CONF: [(&str, &str); 7] = [
+    ("kuma-cp.conf.yml", include_str!("../assets/kuma-cp.conf.yml")),
+    ("kuma-cp.defaults.yaml", include_str!("../../kuma-cp/conf/kuma-cp.defaults.yaml")),
+    ("logrotate/kuma", include_str!("../assets/logrotate/kuma")),
+    ("systemd/kuma-cp.service", include_str!("../assets/systemd/kuma-cp.service")),
+    ("systemd/kuma-cp.service.d/postgres.conf", include_str!("../assets/systemd/kuma-cp.service.d/postgres.conf")),
+    ("systemd/kuma-dp@.service", include_str!("../assets/systemd/kuma-dp@.service")),
+    ("systemd/sysusers.conf", include_str!("../assets/systemd/sysusers.conf")),
+];
 /// The first thing a reader of the archive opens.
 const README: &str = include_str!("../assets/README.txt");
 const LICENSE: &str = include_str!("../../LICENSE");
@@ -114,12 +122,12 @@ fn entries(folder: &str, built: &BTreeMap<String, PathBuf>, envoy: &Path) -> Res
     };
     let mut entries = vec![
         program("envoy", envoy),
-        text("conf/kuma-cp.conf.yml", SAMPLE_CONFIG.to_owned()),
         text("LICENSE", LICENSE.to_owned()),
         text("NOTICE", NOTICE.to_owned()),
         text("README", README.replace("{version}", workspace::VERSION).replace("{envoy}", envoy::ENVOY.version)),
         text("THIRD-PARTY-LICENSES", licences::collect(&executables::SHIPPED)?),
     ];
+    entries.extend(CONF.map(|(name, content)| text(&format!("conf/{name}"), content.to_owned())));
     entries.extend(built.iter().map(|(name, path)| program(name, path)));
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     let sums = entries.iter().map(|entry| Ok(format!("{}  {}\n", entry.content.sha256()?, entry.path)));
@@ -155,6 +163,12 @@ mod tests {
             "bin/kuma-dp",
             "bin/kumactl",
             "conf/kuma-cp.conf.yml",
+            "conf/kuma-cp.defaults.yaml",
+            "conf/logrotate/kuma",
+            "conf/systemd/kuma-cp.service",
+            "conf/systemd/kuma-cp.service.d/postgres.conf",
+            "conf/systemd/kuma-dp@.service",
+            "conf/systemd/sysusers.conf",
         ];
         assert_eq!(names, expected);
 

@@ -102,3 +102,15 @@ fn an_error_is_one_line_that_says_everything_once() {
     let plain = anyhow::anyhow!("inner").context("outer");
     assert_eq!(one_line(&plain), "outer: inner");
 }
+
+#[test]
+fn the_service_unit_calls_what_there_is() {
+    let unit = include_str!("../../../release/assets/systemd/kuma-cp.service");
+    let commands: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
+    let [command] = commands[..] else { panic!("{commands:?}") };
+    let mut words = command.split(' ');
+    assert_eq!(words.next(), Some("/opt/kuma/bin/kuma-cp"));
+    let (command, _) = options(&words.collect::<Vec<_>>());
+    let Command::Run(flags) = command else { panic!("{command:?}") };
+    assert_eq!(flags.file.path(), Some(Path::new("/etc/kuma/kuma-cp.conf.yml")));
+}
