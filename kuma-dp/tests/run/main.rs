@@ -127,9 +127,12 @@ async fn a_service_manager_is_told_how_it_goes() {
     let manager = Manager::new();
     let (is_up, hello) = (Arc::new(AtomicBool::new(false)), free_port());
     let asked = is_up.clone();
-    let cp = ControlPlane::http(move |request| match asked.load(Ordering::Relaxed) {
-        true => cp::bootstrap(&cp::envoy(request, hello)),
-        false => cp::refusal(503, "starting"),
+    let cp = ControlPlane::http(move |request| {
+        if asked.load(Ordering::Relaxed) {
+            cp::bootstrap(&cp::envoy(request, hello))
+        } else {
+            cp::refusal(503, "starting")
+        }
     })
     .await;
     let url = cp.http_url();
