@@ -8,12 +8,12 @@ use base64::Engine as _;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file is not there or not readable.
-    #[error("cannot read the data plane token from {path}: {source}")]
+    #[error("cannot read the data plane token from {path}: {cause}")]
     Unreadable {
         /// Path of the file.
         path: String,
-        /// Why.
-        source: std::io::Error,
+        /// Why; no source, since the text says it already.
+        cause: std::io::Error,
     },
     /// The content is not a token.
     #[error(
@@ -31,7 +31,7 @@ pub enum TokenError {
 /// Reads the token in `path`, without surrounding white space.
 pub fn read(path: &Path) -> Result<String, TokenError> {
     let shown = || path.display().to_string();
-    let content = std::fs::read(path).map_err(|source| TokenError::Unreadable { path: shown(), source })?;
+    let content = std::fs::read(path).map_err(|cause| TokenError::Unreadable { path: shown(), cause })?;
     check(&content).map_err(|reason| TokenError::Invalid { path: shown(), reason })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -71,14 +71,17 @@ pub fn backup(folder: &Path, to: &Path) -> Result<u64, BackupError> {
     }
     let partial = beside(to, "partial");
     let _ = fs::remove_file(&partial);
-    let connection = read_only(&path)?;
-    let target = partial.to_string_lossy();
-    let copied = connection.execute("VACUUM INTO ?", [&*target]);
-    copied.map_err(|cause| OpenError::Sql { path: to.to_owned(), cause })?;
-    fs::set_permissions(&partial, fs::Permissions::from_mode(0o600)).map_err(io(to))?;
+    copy_into(&path, &partial).inspect_err(|_| drop(fs::remove_file(&partial)))?;
     let count = checked(&partial)?;
     settle(&partial, to)?;
     Ok(count)
+}
+
+/// Copies into a new file, which nobody else can read from the first moment on.
+fn copy_into(path: &Path, to: &Path) -> Result<(), OpenError> {
+    fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(to).map_err(io(to))?;
+    let copied = read_only(path)?.execute("VACUUM INTO ?", [&*to.to_string_lossy()]);
+    copied.map(drop).map_err(|cause| OpenError::Sql { path: to.to_owned(), cause })
 }
 
 /// Puts a copy in the place of the store in this folder, which no control plane may be running on. What was there
@@ -93,10 +96,12 @@ pub fn restore(folder: &Path, from: &Path) -> Result<(u64, Option<PathBuf>), Bac
     let path = folder.join(FILE);
     fs::create_dir_all(folder).map_err(io(folder))?;
     let _lock = lock(&path)?;
+    belong(&path.with_extension("lock"), folder)?;
     let count = checked(from)?;
     let partial = beside(&path, "partial");
     fs::copy(from, &partial).map_err(io(&partial))?;
     fs::set_permissions(&partial, fs::Permissions::from_mode(0o600)).map_err(io(&partial))?;
+    belong(&partial, folder)?;
     let before = path.exists().then(|| beside(&path, &format!("before-{}", jiff::Timestamp::now().as_second())));
     if let Some(before) = &before {
         // What lies in the side files belongs to it.
@@ -110,6 +115,15 @@ pub fn restore(folder: &Path, from: &Path) -> Result<(u64, Option<PathBuf>), Bac
     }
     settle(&partial, &path)?;
     Ok((count, before))
+}
+
+/// Root puts a copy back for the user that the control plane runs as: whom the folder belongs to.
+fn belong(path: &Path, folder: &Path) -> Result<(), OpenError> {
+    if nix::unistd::Uid::effective().is_root() {
+        let owner = fs::metadata(folder).map_err(io(folder))?;
+        chown(path, Some(owner.uid()), Some(owner.gid())).map_err(io(path))?;
+    }
+    Ok(())
 }
 
 fn beside(path: &Path, what: &str) -> PathBuf {

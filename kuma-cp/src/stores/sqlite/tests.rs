@@ -1,4 +1,8 @@
-use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    sync::Arc,
+};
 
 use kuma_core::{
     meta::{Labels, Meta},
@@ -166,4 +170,24 @@ async fn a_copy_taken_while_it_is_written_can_be_put_back() {
     let other = TempDir::new().unwrap();
     assert!(restore(other.path(), &copy).is_err());
     assert!(!other.path().join(FILE).exists());
+}
+
+#[tokio::test]
+async fn what_root_puts_back_belongs_to_whom_the_folder_belongs_to() {
+    let (first, second) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    drop(reopen(first.path()));
+    let copy = first.path().join("copy.db");
+    let missing = backup(first.path(), &first.path().join("none/copy.db")).unwrap_err().to_string();
+    assert!(missing.contains("No such file or directory"), "{missing}");
+    backup(first.path(), &copy).unwrap();
+    // Only root can give files away; for anybody else the folder is their own.
+    let nobody = 65534;
+    if nix::unistd::Uid::effective().is_root() {
+        std::os::unix::fs::chown(second.path(), Some(nobody), Some(nobody)).unwrap();
+    }
+    restore(second.path(), &copy).unwrap();
+    let owner = fs::metadata(second.path()).unwrap().uid();
+    for name in [FILE, "kuma.lock"] {
+        assert_eq!(fs::metadata(second.path().join(name)).unwrap().uid(), owner, "{name}");
+    }
 }
