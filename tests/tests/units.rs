@@ -14,12 +14,30 @@ fn variables(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| word.starts_with("KUMA_"))
 }
 
+const GUIDE: &str = include_str!("../../docs/guides/linux.md");
+
+#[test]
+fn what_the_guide_copies_is_in_the_archive() {
+    let packed: Vec<_> = release::archive::CONF.into_iter().map(|(name, _)| name).collect();
+    let words = GUIDE.split(|c: char| c.is_whitespace() || "`,)(".contains(c));
+    let named: Vec<_> = words.filter_map(|word| word.split_once("conf/").map(|(_, name)| name)).collect();
+    let files: Vec<_> = named.into_iter().filter(|name| name.contains('.') || name.starts_with("logrotate/")).collect();
+    assert!(files.len() > 4, "{files:?}");
+    for file in files {
+        let found = match file.split_once('*') {
+            Some((folder, ending)) => packed.iter().any(|name| name.starts_with(folder) && name.ends_with(ending)),
+            None => packed.contains(&file.trim_end_matches('.')),
+        };
+        assert!(found, "{file} is not packed");
+    }
+}
+
 #[test]
 fn every_variable_of_units_exists() {
     let mut known: BTreeSet<String> = config::keys().into_iter().filter_map(|key| key.env).collect();
     known.extend(kuma_dp::config::env::VARIABLES.iter().map(|(name, _)| (*name).to_owned()));
     let mut found = 0;
-    for (file, text) in helpers() {
+    for (file, text) in helpers().chain([("the guide", GUIDE)]) {
         for variable in variables(text) {
             assert!(known.contains(variable), "{file} names {variable}, which does not exist");
             found += 1;
