@@ -123,23 +123,24 @@ impl Ledger {
     /// Takes over what somebody else has done to objects, times and versions included: the new revision, or `None` if
     /// nothing differs from what is here.
     pub fn take_over(&mut self, entries: impl IntoIterator<Item = (Key, Option<Entry>)>) -> Option<WatchEvent> {
+        let version = |entry: &Entry| entry.resource.meta.version;
+        let new = entries.into_iter().filter(|(key, entry)| self.get(key).map(version) != entry.as_ref().map(version));
+        let new: Vec<_> = new.collect();
+        (!new.is_empty()).then(|| self.record(new))
+    }
+
+    /// Takes over what a batch of ours has done to objects, times and versions included.
+    pub fn record(&mut self, entries: impl IntoIterator<Item = (Key, Option<Entry>)>) -> WatchEvent {
         let mut changes = Vec::new();
         for (key, entry) in entries {
-            let here = self.objects.get(&key).map(|here| here.resource.meta.version);
-            if here == entry.as_ref().map(|entry| entry.resource.meta.version) {
-                continue;
-            }
             changes.push(Change { key: key.clone(), now: entry.as_ref().map(|entry| entry.resource.clone()) });
             self.forget(&key);
             if let Some(entry) = entry {
                 self.insert(entry);
             }
         }
-        if changes.is_empty() {
-            return None;
-        }
         self.revision.0 += 1;
-        Some(WatchEvent::Changes { revision: self.revision, changes: changes.into() })
+        WatchEvent::Changes { revision: self.revision, changes: changes.into() }
     }
 
     fn insert(&mut self, entry: Entry) {

@@ -28,14 +28,14 @@ use kuma_core::{
     resource::{AnyResource, Key},
     store::{
         Committed, Revision, Store, StoreError, WatchEvent, Write,
-        ledger::{Ledger, Watchers},
+        ledger::{Entry, Ledger, Watchers},
     },
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use connect::{Inbox, Target};
 use keeper::{Keeper, Request};
-use link::Link;
+use link::{Link, Unreadable};
 
 /// Batches that wait to be written; more wait for these.
 const MAILBOX: usize = 1024;
@@ -73,20 +73,28 @@ impl Shared {
         self.lock().0.clone()
     }
 
-    /// Takes over what objects are now, and tells watchers if that is new; the revision after it.
-    fn take_over(&self, entries: impl IntoIterator<Item = (Key, Option<kuma_core::store::ledger::Entry>)>) -> Revision {
+    /// Takes over what objects are now, and tells watchers if that is new.
+    fn take_over(&self, entries: impl IntoIterator<Item = (Key, Option<Entry>)>) {
         let mut guard = self.lock();
         let (ledger, watchers) = &mut *guard;
         if let Some(event) = ledger.take_over(entries) {
             watchers.tell(&event);
         }
+    }
+
+    /// Takes over what a batch of ours has done, and tells watchers; the revision after it.
+    fn record(&self, entries: impl IntoIterator<Item = (Key, Option<Entry>)>) -> Revision {
+        let mut guard = self.lock();
+        let (ledger, watchers) = &mut *guard;
+        watchers.tell(&ledger.record(entries));
         ledger.revision()
     }
 
-    /// Takes over everything, in one reset.
-    fn replace(&self, entries: Vec<kuma_core::store::ledger::Entry>) {
+    /// Takes over everything, in one reset. What cannot be read goes on to count as it was.
+    fn replace(&self, mut entries: Vec<Entry>, unreadable: &Unreadable) {
         let mut guard = self.lock();
         let (ledger, watchers) = &mut *guard;
+        entries.extend(unreadable.keys().filter_map(|key| ledger.get(key).cloned()));
         *ledger = Ledger::load(Revision(ledger.revision().0 + 1), entries);
         watchers.tell(&ledger.reset());
     }
@@ -113,9 +121,9 @@ impl PostgresStore {
         let link = Link::open(&target).await.context("could not connect to postgres")?;
         let (entries, unreadable) =
             link.load().await.map_err(|error| anyhow::anyhow!("could not read from postgres: {}", said(&error)))?;
-        let found = Found { objects: entries.len(), unreadable };
         let shared = Shared::default();
-        shared.replace(entries);
+        let found = Found { objects: entries.len(), unreadable: unreadable.values().cloned().collect() };
+        shared.replace(entries, &unreadable);
         let (requests, mailbox) = mpsc::channel(MAILBOX);
         let (state, available) = watch::channel(true);
         tokio::spawn(Keeper::new(target, shared.clone(), now, link, state).run(mailbox));

@@ -24,7 +24,7 @@ use super::{
     Fence, Shared,
     connect::Target,
     group::{Group, Verdict, named},
-    link::Link,
+    link::{Link, Unreadable},
     said,
 };
 
@@ -66,7 +66,7 @@ enum Session {
         /// What writers are told.
         why: Arc<str>,
         since: Instant,
-        coming: JoinHandle<(Link, Vec<Entry>, Vec<String>)>,
+        coming: JoinHandle<(Link, Vec<Entry>, Unreadable)>,
     },
 }
 
@@ -153,14 +153,14 @@ impl Keeper {
         self.session = Session::Down { why, since: Instant::now(), coming };
     }
 
-    fn found(&mut self, link: Link, entries: Vec<Entry>, unreadable: Vec<String>, away: Duration) {
+    fn found(&mut self, link: Link, entries: Vec<Entry>, unreadable: Unreadable, away: Duration) {
         tracing::info!(
             target: "kuma-cp.store", objects = entries.len(), seconds = away.as_secs_f32(), "the database is back"
         );
-        for text in unreadable {
+        for text in unreadable.values() {
             tracing::warn!(target: "kuma-cp.store", "{text}");
         }
-        self.shared.replace(entries);
+        self.shared.replace(entries, &unreadable);
         self.session = Session::Up(Box::new(link));
         self.available.send_replace(true);
     }
@@ -169,9 +169,7 @@ impl Keeper {
     async fn refresh(&mut self, keys: &BTreeSet<Key>) {
         let Session::Up(link) = &self.session else { return };
         match tokio::time::timeout(self.target.patience(), link.read(keys)).await {
-            Ok(Ok(entries)) => {
-                self.shared.take_over(entries);
-            }
+            Ok(Ok(entries)) => self.shared.take_over(entries),
             Ok(Err(error)) => self.lose(&said(&error)),
             Err(_) => self.lose("it did not answer in time"),
         }
@@ -313,7 +311,7 @@ impl Keeper {
         for one in planned {
             let request = one.request;
             let (entries, mut committed) = one.settle(&before, transaction);
-            committed.revision = self.shared.take_over(entries);
+            committed.revision = self.shared.record(entries);
             outcomes[request] = Some(Ok(committed));
         }
         for (request, error) in refused {
@@ -331,7 +329,7 @@ impl Keeper {
 }
 
 /// Tries until it works, ever less often. What keeps it is said when it changes.
-async fn connect(target: Target) -> (Link, Vec<Entry>, Vec<String>) {
+async fn connect(target: Target) -> (Link, Vec<Entry>, Unreadable) {
     let mut pause = PAUSE.0;
     let mut said_last = String::new();
     loop {

@@ -1,10 +1,13 @@
 //! A connection that works: schema checked, changes followed, statements prepared.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use kuma_core::{registry::Kind, resource::Key, store::ledger::Entry};
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{Client, Statement};
 
 use super::{
     connect::{COMMITS, EVENTS, Inbox, Target},
@@ -24,6 +27,9 @@ pub(super) struct Link {
     insert: Statement,
     fence: Statement,
 }
+
+/// Objects that cannot be read, and why.
+pub(super) type Unreadable = BTreeMap<Key, String>;
 
 /// What a transaction was to do and did.
 pub(super) struct Outcome {
@@ -78,16 +84,19 @@ impl Link {
     }
 
     /// Every object that can be read, and what is wrong with the others: they stay where they are.
-    pub(super) async fn load(&self) -> Result<(Vec<Entry>, Vec<String>), tokio_postgres::Error> {
+    pub(super) async fn load(&self) -> Result<(Vec<Entry>, Unreadable), tokio_postgres::Error> {
         let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
         let rows =
             self.client.query(&format!("SELECT {COLUMNS} FROM resources r WHERE type = ANY($1)"), &[&known]).await?;
         let mut entries = Vec::with_capacity(rows.len());
-        let mut unreadable = Vec::new();
+        let mut unreadable = Unreadable::new();
         for (key, row) in rows.iter().filter_map(|row| Some((rows::key(row)?, row))) {
             match rows::entry(row, &key) {
                 Ok(entry) => entries.push(entry),
-                Err(why) => unreadable.push(unreadable_row(&key, &why)),
+                Err(why) => {
+                    let text = unreadable_row(&key, &why);
+                    unreadable.insert(key, text);
+                }
             }
         }
         Ok((entries, unreadable))
@@ -100,20 +109,17 @@ impl Link {
             columns.name(key, None);
         }
         let rows = self.client.query(&self.read, &[&columns.names, &columns.meshes, &columns.kinds]).await?;
-        let found = |row: &Row| {
-            let key = rows::key(row)?;
+        let mut absent = keys.clone();
+        let mut out = Vec::with_capacity(keys.len());
+        for (key, row) in rows.iter().filter_map(|row| Some((rows::key(row)?, row))) {
+            absent.remove(&key);
             match rows::entry(row, &key) {
-                Ok(entry) => Some((key, Some(entry))),
-                Err(why) => {
-                    tracing::warn!(target: "kuma-cp.store", "{}", unreadable_row(&key, &why));
-                    None
-                }
+                Ok(entry) => out.push((key, Some(entry))),
+                // What is known of it goes on to count: half a mesh without a policy is worse than an old policy.
+                Err(why) => tracing::warn!(target: "kuma-cp.store", "{}", unreadable_row(&key, &why)),
             }
-        };
-        let mut out: Vec<(Key, Option<Entry>)> = rows.iter().filter_map(found).collect();
-        let there: BTreeSet<&Key> = out.iter().map(|(key, _)| key).collect();
-        let absent: Vec<_> = keys.iter().filter(|key| !there.contains(key)).map(|key| (key.clone(), None)).collect();
-        out.extend(absent);
+        }
+        out.extend(absent.into_iter().map(|key| (key, None)));
         Ok(out)
     }
 
@@ -183,9 +189,10 @@ impl Link {
                 )
                 .await
         };
-        // Polled in this order, so sent in this order; the database does them one after the other.
-        let (begun, deleted, updated, inserted) =
-            tokio::join!(biased; self.client.batch_execute("BEGIN"), deleting, updating, inserting);
+        // Polled in this order, so sent in this order; the database does them one after the other. Owners are there
+        // before what they own, and what gets another owner has it before the old one goes.
+        let (begun, inserted, updated, deleted) =
+            tokio::join!(biased; self.client.batch_execute("BEGIN"), inserting, updating, deleting);
         begun?;
         let (deleted, updated, inserted) = (deleted?, updated?, inserted?);
         let written = updated.first().or(inserted.first());
@@ -214,7 +221,7 @@ impl Link {
 }
 
 fn unreadable_row(Key { kind, mesh, name }: &Key, why: &str) -> String {
-    format!("{kind} {name:?} of mesh {mesh:?} cannot be read and is left out: {why}")
+    format!("{kind} {name:?} of mesh {mesh:?} cannot be read, so it does not count as it is: {why}")
 }
 
 const DELETE: &str = "

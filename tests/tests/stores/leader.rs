@@ -1,0 +1,149 @@
+//! One of several instances leads.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kuma_core::store::Store;
+use kuma_cp::stores::postgres::{
+    Fence, Target,
+    lock::{Contender, LEADER},
+};
+use tests::harness::postgres::Database;
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::scene::{create, database, open, settings, stored, team, unavailable, workload};
+
+/// Longer than any takeover.
+const LONG: Duration = Duration::from_secs(20);
+
+struct Instance {
+    leads: watch::Receiver<bool>,
+    gone: watch::Receiver<BTreeSet<Arc<str>>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Instance {
+    fn start(database: &Database, name: &str) -> Self {
+        let (leads, channel) = watch::channel(false);
+        let (gone, absent) = watch::channel(BTreeSet::new());
+        let target = Target::new(&settings(database));
+        let contender = Contender { target, lock: LEADER.into(), instance: name.into(), leads, gone };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(contender.run(stop.clone()));
+        Self { leads: channel, gone: absent, stop, task }
+    }
+
+    async fn becomes(&self, leads: bool) {
+        let mut told = self.leads.clone();
+        let waited = tokio::time::timeout(LONG, told.wait_for(|now| *now == leads)).await;
+        assert!(waited.is_ok(), "it does not become {leads}");
+    }
+
+    fn leads(&self) -> bool {
+        *self.leads.borrow()
+    }
+
+    /// As if its process had been killed.
+    fn die(&self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn one_leads_and_another_follows_when_it_ends() {
+    let database = database();
+    open(&database).await;
+    let a = Instance::start(&database, "a");
+    a.becomes(true).await;
+    let b = Instance::start(&database, "b");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(a.leads() && !b.leads(), "the lock of a live holder stays where it is");
+    a.stop.cancel();
+    a.task.await.unwrap();
+    let ended = Instant::now();
+    b.becomes(true).await;
+    println!("after an orderly end the next one leads in {:?}", ended.elapsed());
+    assert_eq!(database.sql("SELECT name, owner FROM locks"), format!("{LEADER}|b"));
+    b.stop.cancel();
+    b.task.await.unwrap();
+    assert_eq!(database.sql("SELECT count(*) FROM locks"), "0", "nobody has to wait for it");
+}
+
+#[tokio::test]
+async fn a_holder_that_died_is_replaced() {
+    let database = database();
+    open(&database).await;
+    let a = Instance::start(&database, "a");
+    a.becomes(true).await;
+    let others = [Instance::start(&database, "b"), Instance::start(&database, "c")];
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    a.die();
+    let died = Instant::now();
+    while others.iter().all(|other| !other.leads()) {
+        assert!(died.elapsed() < LONG);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!("after a death the next one leads in {:?}", died.elapsed());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(others.iter().filter(|other| other.leads()).count(), 1);
+}
+
+/// A leader of Kuma 3.0 has the lock: it is left alone while it shows signs of life.
+#[tokio::test]
+async fn a_leader_of_another_program_is_respected() {
+    let database = database();
+    open(&database).await;
+    database.sql(&format!("INSERT INTO locks VALUES ('{LEADER}', nextval('locks_rvn'), NULL, 'theirs')"));
+    let ours = Instance::start(&database, "ours");
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!ours.leads());
+        database.sql("UPDATE locks SET record_version_number = nextval('locks_rvn') WHERE owner = 'theirs'");
+    }
+    ours.becomes(true).await;
+    // It comes back to life and finds another number than its own.
+    assert_eq!(database.sql("SELECT owner FROM locks"), "ours");
+}
+
+/// Whoever leads no more cannot write what only a leader writes, whatever it believes.
+#[tokio::test]
+async fn a_stale_leader_writes_nothing() {
+    let database = database();
+    let store = open(&database).await;
+    let fence = |instance: &str| Fence { lock: LEADER.into(), instance: instance.into() };
+    let (a, b) = (store.fenced(fence("a")), store.fenced(fence("b")));
+    unavailable(a.write(vec![create(&workload("early", "1"))]).await);
+    database.sql(&format!("INSERT INTO locks VALUES ('{LEADER}', 1, NULL, 'a')"));
+    stored(&a, create(&workload("x", "1"))).await;
+    database.sql("UPDATE locks SET record_version_number = 2, owner = 'b'");
+    let writes = [
+        a.write(vec![create(&workload("stale", "1"))]),
+        b.write(vec![create(&workload("fresh", "1"))]),
+        store.write(vec![create(&workload("free", "1"))]),
+    ];
+    let outcomes = futures::future::join_all(writes).await;
+    let why = outcomes[0].as_ref().unwrap_err().to_string();
+    assert!(why.contains("leads"), "{why}");
+    assert!(outcomes[1].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
+    assert_eq!((team(&store, "stale").await, team(&store, "early").await), (None, None));
+    assert_eq!(database.sql("SELECT string_agg(name, ' ' ORDER BY name) FROM resources"), "free fresh x");
+}
+
+/// The leader learns which instances are not there any more.
+#[tokio::test]
+async fn instances_that_are_gone_are_told() {
+    let database = database();
+    open(&database).await;
+    database.sql(
+        "INSERT INTO kuma_instances VALUES ('dead', now() - interval '2 minutes'), ('old', now() - interval '3 days')",
+    );
+    let a = Instance::start(&database, "a");
+    let mut gone = a.gone.clone();
+    let told = tokio::time::timeout(LONG, gone.wait_for(|gone| !gone.is_empty())).await;
+    assert_eq!(*told.unwrap().unwrap(), BTreeSet::from(["dead".into()]));
+}

@@ -1,0 +1,123 @@
+//! What the tests work with: databases, stores on them, objects.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kuma_core::{
+    meta::{Labels, Meta, Version},
+    registry::Kind,
+    resource::{AnyResource, Key, NoStatus},
+    resources::{Mesh, Workload},
+    store::{Store, StoreError, WatchEvent, Write},
+};
+use kuma_cp::{
+    config,
+    stores::postgres::{self, PostgresStore, Target, schema::Migrated},
+};
+use tests::harness::postgres::{Database, Postgres};
+use tokio::sync::mpsc;
+
+/// How long a store waits for the database in these tests, in seconds.
+pub(crate) const PATIENCE: i64 = 2;
+/// What takes longer than this does not happen.
+const LONG: Duration = Duration::from_secs(20);
+
+/// The settings of a store on this database.
+pub(crate) fn settings(database: &Database) -> config::Postgres {
+    config::Postgres {
+        host: database.address.ip().to_string(),
+        port: database.address.port().into(),
+        user: database.user.clone(),
+        password: database.password.as_str().into(),
+        db_name: database.name.clone(),
+        connection_timeout: PATIENCE,
+        ..config::Postgres::default()
+    }
+}
+
+/// A database of a server that all tests share, migrated.
+pub(crate) fn database() -> Database {
+    migrated(Postgres::shared().fresh_database())
+}
+
+/// The same of another server.
+pub(crate) fn migrated(database: Database) -> Database {
+    let settings = settings(&database);
+    // Tests run in a runtime already.
+    let done = std::thread::spawn(move || {
+        kuma_cp::tls::install_provider();
+        tokio::runtime::Runtime::new().unwrap().block_on(postgres::migrate(&settings)).unwrap()
+    });
+    assert!(matches!(done.join().unwrap(), Migrated::From { before: None, .. }));
+    database
+}
+
+pub(crate) async fn open(database: &Database) -> PostgresStore {
+    PostgresStore::open(Target::new(&settings(database)), Timestamp::now).await.unwrap().0
+}
+
+pub(crate) fn mesh(name: &str) -> AnyResource {
+    AnyResource::new(Meta::new("", name, Labels::new()), Mesh::default(), NoStatus {})
+}
+
+pub(crate) fn workload(name: &str, team: &str) -> AnyResource {
+    let labels = Labels::from([("team".to_owned(), team.to_owned())]);
+    AnyResource::new(Meta::new("m", name, labels), Workload::default(), Default::default())
+}
+
+pub(crate) fn key(name: &str) -> Key {
+    Key::new(Kind::Workload, "m", name)
+}
+
+pub(crate) fn create(resource: &AnyResource) -> Write {
+    Write::Create { resource: resource.clone(), owner: None }
+}
+
+pub(crate) fn update(resource: &AnyResource, expected: Version) -> Write {
+    Write::Update { resource: resource.clone(), expected }
+}
+
+/// Writes one object; it as stored.
+pub(crate) async fn stored(store: &PostgresStore, write: Write) -> AnyResource {
+    store.write(vec![write]).await.unwrap().resources.remove(0).unwrap()
+}
+
+pub(crate) async fn team(store: &PostgresStore, name: &str) -> Option<String> {
+    store.get(&key(name)).await.unwrap().map(|r| r.meta.label("team").unwrap_or_default().to_owned())
+}
+
+/// Waits until a store tells this of an object.
+pub(crate) async fn shows(store: &PostgresStore, name: &str, expected: Option<&str>) {
+    let mut events = store.watch().await.unwrap();
+    let seen = async {
+        while team(store, name).await.as_deref() != expected {
+            assert!(events.recv().await.is_some());
+        }
+    };
+    assert!(tokio::time::timeout(LONG, seen).await.is_ok(), "{name} does not become {expected:?}");
+}
+
+/// The next event of a watch.
+pub(crate) async fn next(events: &mut mpsc::Receiver<WatchEvent>) -> WatchEvent {
+    tokio::time::timeout(LONG, events.recv()).await.unwrap().unwrap()
+}
+
+/// A watch whose first event was taken.
+pub(crate) async fn watch(store: &PostgresStore) -> mpsc::Receiver<WatchEvent> {
+    let mut events = store.watch().await.unwrap();
+    assert!(matches!(next(&mut events).await, WatchEvent::Reset { .. }));
+    events
+}
+
+/// Waits until the store says that the database is there, or is not.
+pub(crate) async fn available(store: &PostgresStore, is_there: bool) {
+    let mut told = store.available();
+    assert!(tokio::time::timeout(LONG, told.wait_for(|now| *now == is_there)).await.unwrap().is_ok());
+}
+
+pub(crate) fn unavailable(outcome: Result<kuma_core::store::Committed, StoreError>) -> Arc<str> {
+    match outcome {
+        Err(StoreError::Unavailable(why)) => why,
+        other => panic!("it should be away: {other:?}"),
+    }
+}
