@@ -1,0 +1,33 @@
+//! A PostgreSQL server for scripts and for trying things by hand, with an empty database that is migrated:
+//! `cargo run -p tests --bin scratch-postgres`.
+//!
+//! Prints the environment of a kuma-cp that keeps its resources there, one `NAME=VALUE` per line and an empty line at
+//! the end. Server and data are gone when its standard input is closed, or it is ended.
+
+#![expect(clippy::unwrap_used, reason = "without a server there is nothing to do")]
+
+use std::io::Read;
+
+use tests::harness::postgres::Postgres;
+
+fn main() {
+    let server = Postgres::start();
+    let database = server.fresh_database();
+    kuma_cp::tls::install_provider();
+    let settings = kuma_cp::config::Postgres {
+        host: database.address.ip().to_string(),
+        port: database.address.port().into(),
+        user: database.user.clone(),
+        password: database.password.as_str().into(),
+        db_name: database.name.clone(),
+        ..kuma_cp::config::Postgres::default()
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(kuma_cp::stores::postgres::migrate(&settings)).unwrap();
+    for (name, value) in database.environment() {
+        println!("{name}={value}");
+    }
+    println!();
+    let mut nothing = Vec::new();
+    std::io::stdin().read_to_end(&mut nothing).unwrap();
+}
