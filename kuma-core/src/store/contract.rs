@@ -3,8 +3,11 @@
 //! Each law takes an empty store. Texts of failures name the law that was broken, not the backend.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "these are tests, shared by crates")]
 
+mod histories;
+
 use std::{collections::BTreeMap, sync::Arc};
 
+pub use histories::*;
 use tokio::sync::mpsc;
 
 use super::{Change, Revision, Store, StoreError, WatchEvent, Write};
@@ -39,6 +42,13 @@ macro_rules! store_contract {
             a_slow_watcher_misses_nothing_for_good,
             one_of_many_writers_wins,
             events_lead_to_what_is_stored,
+            writes_leave_revisions,
+            statuses_and_insights_leave_no_revisions,
+            secrets_leave_revisions_without_content,
+            refused_batches_leave_no_revisions,
+            cascades_leave_revisions,
+            histories_are_bounded,
+            each_of_many_writers_leaves_a_revision,
         ]);
     };
     (@laws $test:meta, $make:expr, [$($law:ident),* $(,)?]) => {

@@ -55,6 +55,11 @@ impl Ledger {
         self.objects.get(key)
     }
 
+    /// Where objects are, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.objects.keys()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.objects.size()

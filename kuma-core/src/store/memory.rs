@@ -7,15 +7,23 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{
-    Committed, Store, StoreError, WatchEvent, Write,
+    Author, Committed, Store, StoreError, WatchEvent, Write,
+    history::{self, Histories, Past},
     ledger::{Ledger, Watchers},
 };
 use crate::resource::{AnyResource, Key};
 
 /// Everything in memory. The clock is handed in, since this crate reads none.
 pub struct MemoryStore {
-    inner: Mutex<(Ledger, Watchers)>,
+    inner: Mutex<Inner>,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Inner {
+    ledger: Ledger,
+    watchers: Watchers,
+    histories: Histories,
 }
 
 impl MemoryStore {
@@ -24,7 +32,7 @@ impl MemoryStore {
         Self { inner: Mutex::default(), now: Box::new(now) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Ledger, Watchers)> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // A batch is checked before anything is changed, so a panic elsewhere leaves the maps whole.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -33,21 +41,29 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn get(&self, key: &Key) -> Result<Option<AnyResource>, StoreError> {
-        Ok(self.lock().0.get(key).map(|e| e.resource.clone()))
+        Ok(self.lock().ledger.get(key).map(|e| e.resource.clone()))
     }
 
-    async fn write(&self, batch: Vec<Write>) -> Result<Committed, StoreError> {
+    async fn write_as(&self, author: Author, batch: Vec<Write>) -> Result<Committed, StoreError> {
         let now = (self.now)();
         let mut guard = self.lock();
-        let (ledger, watchers) = &mut *guard;
+        let Inner { ledger, watchers, histories } = &mut *guard;
+        let before = ledger.clone();
         let done = ledger.write(batch, now)?;
+        for record in history::records(&before, &done.entries, &author, now) {
+            histories.add(&record);
+        }
         watchers.tell(&done.event);
         Ok(done.committed)
     }
 
+    async fn history(&self, key: &Key) -> Result<Vec<Past>, StoreError> {
+        Ok(self.lock().histories.of(key))
+    }
+
     async fn watch(&self) -> Result<mpsc::Receiver<WatchEvent>, StoreError> {
         let mut guard = self.lock();
-        let (ledger, watchers) = &mut *guard;
+        let Inner { ledger, watchers, .. } = &mut *guard;
         Ok(watchers.add(ledger.reset()))
     }
 }

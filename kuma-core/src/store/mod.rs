@@ -5,6 +5,7 @@
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+pub mod history;
 pub mod ledger;
 mod memory;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+pub use history::Author;
 pub use memory::MemoryStore;
 
 use crate::{
@@ -123,11 +125,26 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`] only; a missing object is `None`.
     async fn get(&self, key: &Key) -> Result<Option<AnyResource>, StoreError>;
 
-    /// Writes a batch: all of it or nothing.
+    /// Writes a batch: all of it or nothing. In the same transaction it leaves a revision by this author of each object
+    /// that it changes; see [`history`].
     ///
     /// # Errors
     /// The first write that cannot be done, by its reason.
-    async fn write(&self, batch: Vec<Write>) -> Result<Committed, StoreError>;
+    async fn write_as(&self, author: Author, batch: Vec<Write>) -> Result<Committed, StoreError>;
+
+    /// Writes a batch for the control plane itself.
+    ///
+    /// # Errors
+    /// As [`Store::write_as`].
+    async fn write(&self, batch: Vec<Write>) -> Result<Committed, StoreError> {
+        self.write_as(Author::default(), batch).await
+    }
+
+    /// The revisions of an object that are kept, oldest first; also of one that was deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] only.
+    async fn history(&self, key: &Key) -> Result<Vec<history::Past>, StoreError>;
 
     /// Follows the store: a [`WatchEvent::Reset`] at once, then every commit. The channel closes when the store does and
     /// when its receiver falls too far behind; a reader that finds it closed opens another, whose `Reset` tells it

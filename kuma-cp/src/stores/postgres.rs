@@ -12,6 +12,7 @@ mod keeper;
 mod link;
 pub mod lock;
 mod ours;
+mod revisions;
 mod rows;
 pub mod schema;
 
@@ -27,14 +28,15 @@ use jiff::Timestamp;
 use kuma_core::{
     resource::{AnyResource, Key},
     store::{
-        Committed, Revision, Store, StoreError, WatchEvent, Write,
+        Author, Committed, Revision, Store, StoreError, WatchEvent, Write,
+        history::Past,
         ledger::{Entry, Ledger, Watchers},
     },
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use connect::{Inbox, Target};
-use keeper::{Keeper, Request};
+use keeper::{Keeper, Question, Request};
 use link::{Link, Unreadable};
 
 /// Batches that wait to be written; more wait for these.
@@ -45,6 +47,7 @@ const MAILBOX: usize = 1024;
 pub struct PostgresStore {
     shared: Shared,
     requests: mpsc::Sender<Request>,
+    questions: mpsc::Sender<Question>,
     available: watch::Receiver<bool>,
     /// Every batch is written only while this instance holds this lock.
     fence: Option<Fence>,
@@ -125,9 +128,10 @@ impl PostgresStore {
         let found = Found { objects: entries.len(), unreadable: unreadable.values().cloned().collect() };
         shared.replace(entries, &unreadable);
         let (requests, mailbox) = mpsc::channel(MAILBOX);
+        let (questions, asked) = mpsc::channel(MAILBOX);
         let (state, available) = watch::channel(true);
-        tokio::spawn(Keeper::new(target, shared.clone(), now, link, state).run(mailbox));
-        Ok((Self { shared, requests, available, fence: None }, found))
+        tokio::spawn(Keeper::new(target, shared.clone(), now, link, state).run(mailbox, asked));
+        Ok((Self { shared, requests, questions, available, fence: None }, found))
     }
 
     /// Whether the database is there; follows it.
@@ -161,11 +165,17 @@ impl Store for PostgresStore {
         Ok(self.shared.lock().0.get(key).map(|entry| entry.resource.clone()))
     }
 
-    async fn write(&self, batch: Vec<Write>) -> Result<Committed, StoreError> {
+    async fn write_as(&self, author: Author, batch: Vec<Write>) -> Result<Committed, StoreError> {
         let (answer, committed) = oneshot::channel();
-        let request = Request { batch, fence: self.fence.clone(), answer };
+        let request = Request { author, batch, fence: self.fence.clone(), answer };
         self.requests.send(request).await.map_err(stopped)?;
         committed.await.map_err(stopped)?
+    }
+
+    async fn history(&self, key: &Key) -> Result<Vec<Past>, StoreError> {
+        let (answer, history) = oneshot::channel();
+        self.questions.send((key.clone(), answer)).await.map_err(stopped)?;
+        history.await.map_err(stopped)?
     }
 
     async fn watch(&self) -> Result<mpsc::Receiver<WatchEvent>, StoreError> {

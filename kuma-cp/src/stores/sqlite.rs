@@ -7,6 +7,7 @@
 
 mod backup;
 mod file;
+mod revisions;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,8 @@ use jiff::Timestamp;
 use kuma_core::{
     resource::{AnyResource, Key},
     store::{
-        Committed, Store, StoreError, WatchEvent, Write,
+        Author, Committed, Store, StoreError, WatchEvent, Write,
+        history::Past,
         ledger::{Ledger, Watchers},
     },
 };
@@ -32,9 +34,9 @@ use tokio::sync::{mpsc, oneshot};
 pub use backup::{BackupError, backup, restore};
 use file::File;
 pub use file::{FILE, OpenError};
-use writer::{Request, Writer};
+use writer::{Batch, Request, Writer};
 
-/// Batches that wait for the writer; more wait for these.
+/// Requests that wait for the writer; more wait for these.
 const MAILBOX: usize = 1024;
 
 /// A store in a file.
@@ -99,6 +101,11 @@ impl SqliteStore {
         let thread = Some(thread.map_err(OpenError::Thread)?);
         Ok((Self { shared, writer: Some(writer), thread }, found))
     }
+
+    async fn ask(&self, request: Request) -> Result<(), StoreError> {
+        let writer = self.writer.as_ref().ok_or_else(|| stopped(()))?;
+        writer.send(request).await.map_err(stopped)
+    }
 }
 
 fn stopped<E>(_: E) -> StoreError {
@@ -111,11 +118,16 @@ impl Store for SqliteStore {
         Ok(self.shared.lock().0.get(key).map(|entry| entry.resource.clone()))
     }
 
-    async fn write(&self, batch: Vec<Write>) -> Result<Committed, StoreError> {
+    async fn write_as(&self, author: Author, batch: Vec<Write>) -> Result<Committed, StoreError> {
         let (answer, committed) = oneshot::channel();
-        let writer = self.writer.as_ref().ok_or_else(|| stopped(()))?;
-        writer.send(Request { batch, answer }).await.map_err(stopped)?;
+        self.ask(Request::Write(Batch { author, writes: batch, answer })).await?;
         committed.await.map_err(stopped)?
+    }
+
+    async fn history(&self, key: &Key) -> Result<Vec<Past>, StoreError> {
+        let (answer, history) = oneshot::channel();
+        self.ask(Request::History(key.clone(), answer)).await?;
+        history.await.map_err(stopped)?
     }
 
     async fn watch(&self) -> Result<mpsc::Receiver<WatchEvent>, StoreError> {

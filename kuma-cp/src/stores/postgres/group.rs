@@ -7,7 +7,8 @@ use kuma_core::{
     meta::Version,
     resource::Key,
     store::{
-        Committed, Revision, StoreError, Write,
+        Author, Committed, Revision, StoreError, Write,
+        history::{self, Record},
         ledger::{Done, Entry, Ledger},
     },
 };
@@ -31,6 +32,8 @@ pub(super) struct Group {
     pub(super) deletes: Columns,
     pub(super) updates: Columns,
     pub(super) inserts: Columns,
+    /// What the batches leave in histories.
+    pub(super) records: Vec<Record>,
     /// Deleted because a batch says so, rather than along with their owner.
     must_delete: BTreeSet<Key>,
     /// What the rows of objects that stay were before.
@@ -62,7 +65,13 @@ pub(super) fn named(batch: &[Write]) -> BTreeSet<Key> {
 
 impl Group {
     /// Takes a batch in, if it fits. `ledger` is what is stored, without the group.
-    pub(super) fn plan(&mut self, request: usize, batch: &[Write], ledger: &Ledger, now: Timestamp) -> Verdict {
+    pub(super) fn plan(
+        &mut self,
+        request: usize,
+        (author, batch): (&Author, &[Write]),
+        ledger: &Ledger,
+        now: Timestamp,
+    ) -> Verdict {
         if named(batch).iter().any(|key| self.touched.contains(key)) {
             return Verdict::Later;
         }
@@ -100,6 +109,7 @@ impl Group {
                 }
             }
         }
+        self.records.extend(history::records(ledger, &done.entries, author, now));
         self.planned.push(Planned { request, done });
         Verdict::Planned
     }

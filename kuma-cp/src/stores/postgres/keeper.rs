@@ -12,7 +12,7 @@ use std::{
 use jiff::{Timestamp, Unit};
 use kuma_core::{
     resource::Key,
-    store::{Committed, StoreError, Write, ledger::Entry},
+    store::{Author, Committed, StoreError, Write, history::Past, ledger::Entry},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -25,6 +25,7 @@ use super::{
     connect::Target,
     group::{Group, Verdict, named},
     link::{Link, Unreadable},
+    revisions::{self, Seen},
     said,
 };
 
@@ -39,6 +40,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// A batch to be written.
 pub(super) struct Request {
+    pub(super) author: Author,
     pub(super) batch: Vec<Write>,
     pub(super) fence: Option<Fence>,
     pub(super) answer: oneshot::Sender<Result<Committed, StoreError>>,
@@ -50,6 +52,9 @@ impl Request {
         let _ = self.answer.send(outcome);
     }
 }
+
+/// The history of an object is asked for.
+pub(super) type Question = (Key, oneshot::Sender<Result<Vec<Past>, StoreError>>);
 
 /// What the task has.
 pub(super) struct Keeper {
@@ -94,7 +99,7 @@ impl Keeper {
     }
 
     /// Works until the store is dropped.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut questions: mpsc::Receiver<Question>) {
         let mut waiting = VecDeque::new();
         loop {
             match &mut self.session {
@@ -108,6 +113,10 @@ impl Keeper {
                             Some(request) => waiting.push_back(request),
                             None => return,
                         },
+                        Some((key, answer)) = questions.recv(), if waiting.is_empty() => {
+                            // Whoever asked may have gone.
+                            let _ = answer.send(self.history(&key).await);
+                        }
                         () = std::future::ready(()), if !waiting.is_empty() => {
                             while waiting.len() < GROUP && let Ok(request) = requests.try_recv() {
                                 waiting.push_back(request);
@@ -123,7 +132,7 @@ impl Keeper {
                         opened = &mut *coming => {
                             let away = since.elapsed();
                             match opened {
-                                Ok((link, entries, unreadable)) => self.found(link, entries, unreadable, away),
+                                Ok((link, entries, unreadable)) => self.found(link, entries, unreadable, away).await,
                                 // It panicked, which was printed.
                                 Err(_) => self.lose("connecting failed"),
                             }
@@ -135,6 +144,9 @@ impl Keeper {
                                 return;
                             }
                         },
+                        Some((_, answer)) = questions.recv() => {
+                            let _ = answer.send(Err(StoreError::Unavailable(why.clone())));
+                        }
                     }
                 }
             }
@@ -153,26 +165,60 @@ impl Keeper {
         self.session = Session::Down { why, since: Instant::now(), coming };
     }
 
-    fn found(&mut self, link: Link, entries: Vec<Entry>, unreadable: Unreadable, away: Duration) {
+    async fn found(&mut self, link: Link, entries: Vec<Entry>, unreadable: Unreadable, away: Duration) {
         tracing::info!(
             target: "kuma-cp.store", objects = entries.len(), seconds = away.as_secs_f32(), "the database is back"
         );
         for text in unreadable.values() {
             tracing::warn!(target: "kuma-cp.store", "{text}");
         }
+        let before = self.shared.ledger();
         self.shared.replace(entries, &unreadable);
         self.session = Session::Up(Box::new(link));
         self.available.send_replace(true);
+        let after = self.shared.ledger();
+        let keys: BTreeSet<&Key> = before.keys().chain(after.keys()).collect();
+        self.note(revisions::seen(&before, &after, keys, (self.now)())).await;
     }
 
     /// Reads objects again that may have changed.
     async fn refresh(&mut self, keys: &BTreeSet<Key>) {
         let Session::Up(link) = &self.session else { return };
         match tokio::time::timeout(self.target.patience(), link.read(keys)).await {
-            Ok(Ok(entries)) => self.shared.take_over(entries),
+            Ok(Ok(entries)) => {
+                let before = self.shared.ledger();
+                self.shared.take_over(entries);
+                self.note(revisions::seen(&before, &self.shared.ledger(), keys, (self.now)())).await;
+            }
             Ok(Err(error)) => self.lose(&said(&error)),
             Err(_) => self.lose("it did not answer in time"),
         }
+    }
+
+    /// Records what others have changed. What is not recorded now is when it is changed again.
+    async fn note(&mut self, seen: Vec<Seen>) {
+        let Session::Up(link) = &self.session else { return };
+        match tokio::time::timeout(self.target.patience(), link.revisions.note(&link.client, &seen)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let why = said(&error);
+                tracing::debug!(target: "kuma-cp.store", "a change by another program is not recorded: {why}");
+            }
+            Err(_) => self.lose("it did not answer in time"),
+        }
+    }
+
+    async fn history(&mut self, key: &Key) -> Result<Vec<Past>, StoreError> {
+        let Session::Up(link) = &self.session else {
+            return Err(StoreError::Unavailable("there is no session".into()));
+        };
+        let why = match tokio::time::timeout(self.target.patience(), link.revisions.load(&link.client, key)).await {
+            Ok(Ok(history)) => return Ok(history),
+            Ok(Err(error)) => said(&error),
+            Err(_) => "it did not answer in time".to_owned(),
+        };
+        self.lose(&why);
+        Err(StoreError::Unavailable(why.into()))
     }
 
     /// Writes as many of these as fit in one transaction, and answers them.
@@ -189,7 +235,7 @@ impl Keeper {
                 if group.touched().len() >= GROUP_OBJECTS {
                     break;
                 }
-                if let Verdict::Refused(error) = group.plan(index, &request.batch, &ledger, now) {
+                if let Verdict::Refused(error) = group.plan(index, (&request.author, &request.batch), &ledger, now) {
                     refused.push((index, error));
                 }
             }
@@ -255,7 +301,7 @@ impl Keeper {
         let fences: Vec<&Fence> = group.planned.iter().filter_map(|p| requests[p.request].fence.as_ref()).collect();
         let committing = AtomicBool::new(false);
         let transaction = async {
-            let outcome = link.begin(&group.deletes, &group.updates, &group.inserts).await?;
+            let outcome = link.begin(&group.deletes, &group.updates, &group.inserts, &group.records).await?;
             if !group.matches(&outcome) {
                 link.roll_back().await?;
                 return Ok(Err(Fault::Again));

@@ -6,12 +6,17 @@ use std::{
 };
 
 use anyhow::Context;
-use kuma_core::{registry::Kind, resource::Key, store::ledger::Entry};
+use kuma_core::{
+    registry::Kind,
+    resource::Key,
+    store::{history::Record, ledger::Entry},
+};
 use tokio_postgres::{Client, Statement};
 
 use super::{
     connect::{COMMITS, EVENTS, Inbox, Target},
     ours,
+    revisions::Revisions,
     rows::{self, COLUMNS, Columns},
     schema,
 };
@@ -26,6 +31,7 @@ pub(super) struct Link {
     update: Statement,
     insert: Statement,
     fence: Statement,
+    pub(super) revisions: Revisions,
 }
 
 /// Objects that cannot be read, and why.
@@ -74,13 +80,14 @@ impl Link {
                 client.prepare(UPDATE),
                 client.prepare(INSERT),
                 client.prepare("SELECT 1 FROM locks WHERE name = $1 AND owner = $2 FOR SHARE"),
+                Revisions::prepare(&client),
             )?;
             anyhow::Ok(statements)
         };
-        let (read, delete, update, insert, fence) = tokio::time::timeout(waited, prepared)
+        let (read, delete, update, insert, fence, revisions) = tokio::time::timeout(waited, prepared)
             .await
             .with_context(|| format!("no answer from {} within {waited:?}", target.address()))??;
-        Ok(Self { client, inbox, read, delete, update, insert, fence })
+        Ok(Self { client, inbox, read, delete, update, insert, fence, revisions })
     }
 
     /// Every object that can be read, and what is wrong with the others: they stay where they are.
@@ -123,13 +130,14 @@ impl Link {
         Ok(out)
     }
 
-    /// Begins a transaction and does these writes in it; [`Self::commit`] or [`Self::roll_back`] ends it. All of it is
-    /// sent at once.
+    /// Begins a transaction, does these writes in it and records them; [`Self::commit`] or [`Self::roll_back`] ends it.
+    /// All of it is sent at once.
     pub(super) async fn begin(
         &self,
         deletes: &Columns,
         updates: &Columns,
         inserts: &Columns,
+        records: &[Record],
     ) -> Result<Outcome, tokio_postgres::Error> {
         let deleting = async {
             if deletes.is_empty() {
@@ -189,12 +197,15 @@ impl Link {
                 )
                 .await
         };
+        let recording = self.revisions.record(&self.client, records);
         // Polled in this order, so sent in this order; the database does them one after the other. Owners are there
         // before what they own, and what gets another owner has it before the old one goes.
-        let (begun, inserted, updated, deleted) =
-            tokio::join!(biased; self.client.batch_execute("BEGIN"), inserting, updating, deleting);
+        let (begun, inserted, updated, deleted, recorded) = tokio::join!(
+            biased; self.client.batch_execute("BEGIN"), inserting, updating, deleting, recording
+        );
         begun?;
         let (deleted, updated, inserted) = (deleted?, updated?, inserted?);
+        recorded?;
         let written = updated.first().or(inserted.first());
         Ok(Outcome {
             transaction: written.map(|row| row.get(0)),

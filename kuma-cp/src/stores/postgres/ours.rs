@@ -2,6 +2,8 @@
 
 use tokio_postgres::Client;
 
+use super::revisions;
+
 /// Brings our tables up to date. Several may try at once: one does it, the others wait and find it done.
 ///
 /// # Errors
@@ -40,4 +42,6 @@ const LOCK: i64 = 0x6b75_6d61_2d63_7000;
 const STEPS: &[&str] = &[
     // Control planes, and when the database last heard from each.
     "CREATE TABLE kuma_instances (id text PRIMARY KEY, seen timestamptz NOT NULL)",
+    // What became of objects.
+    revisions::SCHEMA,
 ];

@@ -12,17 +12,18 @@ use kuma_core::{
     resource::Key,
     store::{
         Revision,
+        history::{Past, Record},
         ledger::{Entry, Ledger},
     },
 };
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::rows;
+use super::{revisions, rows};
 
 /// Name of the file in its folder.
 pub const FILE: &str = "kuma.db";
 /// Version of the schema that this program writes.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
 /// "KUMA", so that the file is not taken for another program's.
 const APPLICATION: i64 = 0x4b55_4d41;
 /// How long a statement waits for a backup that reads.
@@ -139,10 +140,14 @@ fn set_up(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A commit waits for the disk.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    if version == 0 {
+    if version < SCHEMA_VERSION {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        if version == 0 {
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+        }
+        // The history came with version 2.
+        transaction.execute_batch(revisions::SCHEMA)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()?;
     }
@@ -174,11 +179,22 @@ impl File {
         rows::load(&mut self.connection).map_err(|cause| OpenError::Sql { path: self.path.clone(), cause })
     }
 
-    /// Writes what became of objects, and waits until the disk has it.
-    pub(super) fn save(&mut self, revision: Revision, entries: &BTreeMap<Key, Option<Entry>>) -> rusqlite::Result<()> {
+    /// Writes what became of objects and what that leaves in their histories, and waits until the disk has it.
+    pub(super) fn save(
+        &mut self,
+        revision: Revision,
+        entries: &BTreeMap<Key, Option<Entry>>,
+        records: &[Record],
+    ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::save(&transaction, revision, entries)?;
+        revisions::save(&transaction, records)?;
         transaction.commit()
+    }
+
+    /// The revisions of an object, oldest first.
+    pub(super) fn history(&self, key: &Key) -> rusqlite::Result<Vec<Past>> {
+        revisions::load(&self.connection, key)
     }
 
     /// Leaves one file without side files behind.

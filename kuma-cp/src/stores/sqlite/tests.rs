@@ -76,6 +76,64 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(reopen(folder.path()).1.objects, 0, "what a Mesh owns went with it");
 }
 
+/// Actions and authors in the history of an object, and the label that it had.
+async fn told(store: &SqliteStore, object: &AnyResource) -> Vec<(u64, &'static str, String, Option<String>)> {
+    let history = store.history(&object.key()).await.unwrap();
+    let team = |past: &Past| {
+        let object = past.content.as_ref()?.resource(&object.key()).unwrap();
+        object.meta.label("team").map(str::to_owned)
+    };
+    history.iter().map(|past| (past.number, past.action.name(), past.author.to_string(), team(past))).collect()
+}
+
+#[tokio::test]
+async fn histories_are_there_after_a_restart_and_in_files_of_before() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
+    let author = Author::User("u".into());
+    let first = store.write_as(author, vec![create(&workload("a", "x"), None)]).await.unwrap();
+    drop(store);
+    let (store, _) = reopen(folder.path());
+    let x = || Some("x".to_owned());
+    assert_eq!(told(&store, &workload("a", "")).await, [(1, "created", "user:u".into(), x())]);
+    drop(store);
+
+    // The first version of the file had no histories.
+    let old = database(folder.path());
+    old.execute_batch("DROP TABLE revisions; PRAGMA user_version = 1").unwrap();
+    drop(old);
+    let (store, found) = reopen(folder.path());
+    assert_eq!((found.objects, told(&store, &workload("a", "")).await), (1, vec![]));
+    let expected = first.resources[0].as_ref().unwrap().meta.version;
+    store.write(vec![Write::Update { resource: workload("a", "y"), expected }]).await.unwrap();
+    assert_eq!(
+        told(&store, &workload("a", "")).await,
+        [(1, "created", "unknown".into(), x()), (2, "updated", "control-plane".into(), Some("y".into()))],
+        "what was changed is recorded with the first change"
+    );
+}
+
+#[tokio::test]
+async fn deleted_objects_are_forgotten_in_time() {
+    let folder = TempDir::new().unwrap();
+    let clock = Arc::new(std::sync::atomic::AtomicI64::new(0));
+    let day = clock.clone();
+    let now = move || Timestamp::from_second(day.load(std::sync::atomic::Ordering::Relaxed) * 86_400).unwrap();
+    let (store, _) = SqliteStore::open(folder.path(), now).unwrap();
+    let (a, b) = (workload("a", "x"), workload("b", "x"));
+    let delete = |object: &AnyResource| Write::Delete { key: object.key(), expected: None };
+    store.write(vec![create(&a, None), create(&b, None)]).await.unwrap();
+    store.write(vec![delete(&a)]).await.unwrap();
+    clock.store(89, std::sync::atomic::Ordering::Relaxed);
+    store.write(vec![delete(&b), create(&a, None)]).await.unwrap();
+    assert_eq!(told(&store, &a).await.len(), 3);
+    clock.store(91, std::sync::atomic::Ordering::Relaxed);
+    store.write(vec![create(&b, None)]).await.unwrap();
+    store.write(vec![delete(&b)]).await.unwrap();
+    assert_eq!(told(&store, &a).await, [(3, "created", "control-plane".into(), Some("x".into()))]);
+    assert_eq!(told(&store, &b).await.len(), 4, "the later deletion is young");
+}
+
 #[tokio::test]
 async fn a_file_serves_one_at_a_time_and_its_owner_alone() {
     let folder = TempDir::new().unwrap();

@@ -3,7 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use kuma_core::store::{Committed, StoreError, WatchEvent, Write, ledger::Ledger};
+use kuma_core::{
+    resource::Key,
+    store::{
+        Author, Committed, StoreError, WatchEvent, Write,
+        history::{self, Past},
+        ledger::Ledger,
+    },
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Shared, file::File};
@@ -11,9 +18,18 @@ use super::{Shared, file::File};
 /// Most batches that share a transaction: bounds how long the first of them waits.
 const GROUP: usize = 256;
 
+/// Something for the thread to do.
+pub(super) enum Request {
+    /// A batch to be written.
+    Write(Batch),
+    /// The history of an object is asked for.
+    History(Key, oneshot::Sender<Result<Vec<Past>, StoreError>>),
+}
+
 /// A batch to be written.
-pub(super) struct Request {
-    pub(super) batch: Vec<Write>,
+pub(super) struct Batch {
+    pub(super) author: Author,
+    pub(super) writes: Vec<Write>,
     pub(super) answer: oneshot::Sender<Result<Committed, StoreError>>,
 }
 
@@ -34,25 +50,39 @@ impl Writer {
     /// Writes until the store is dropped.
     pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         while let Some(first) = requests.blocking_recv() {
-            let mut group = vec![first];
-            while group.len() < GROUP
-                && let Ok(next) = requests.try_recv()
-            {
-                group.push(next);
+            let mut group = Vec::new();
+            let mut questions = Vec::new();
+            let mut next = Some(first);
+            while let Some(request) = next {
+                match request {
+                    Request::Write(batch) => group.push(batch),
+                    Request::History(key, answer) => questions.push((key, answer)),
+                }
+                next = if group.len() + questions.len() < GROUP { requests.try_recv().ok() } else { None };
             }
-            self.write(group);
+            if !group.is_empty() {
+                self.write(group);
+            }
+            for (key, answer) in questions {
+                let text = |error| StoreError::Unavailable(format!("{}: {error}", self.file.path().display()).into());
+                // Whoever asked may have gone.
+                let _ = answer.send(self.file.history(&key).map_err(text));
+            }
         }
         self.file.close();
     }
 
-    fn write(&mut self, group: Vec<Request>) {
+    fn write(&mut self, group: Vec<Batch>) {
         let now = (self.now)();
         let mut ledger = self.ledger.clone();
         let mut events: Vec<WatchEvent> = Vec::new();
         let mut entries = BTreeMap::new();
+        let mut records = Vec::new();
         let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
-        for Request { batch, answer } in group {
-            let outcome = ledger.write(batch, now).map(|done| {
+        for Batch { author, writes, answer } in group {
+            let before = ledger.clone();
+            let outcome = ledger.write(writes, now).map(|done| {
+                records.extend(history::records(&before, &done.entries, &author, now));
                 events.push(done.event);
                 entries.extend(done.entries);
                 done.committed
@@ -60,7 +90,7 @@ impl Writer {
             answers.push((answer, outcome));
         }
         if !events.is_empty() {
-            match self.file.save(ledger.revision(), &entries) {
+            match self.file.save(ledger.revision(), &entries, &records) {
                 Ok(()) => {
                     if std::mem::take(&mut self.failing) {
                         tracing::info!(path = %self.file.path().display(), "the store can be written again");
