@@ -11,6 +11,7 @@ mod context;
 mod cors;
 mod exchange;
 mod gui;
+mod history;
 mod hostnames;
 mod insight;
 mod inspect;
@@ -74,9 +75,11 @@ async fn dispatch(
         Endpoint::Item(key) => match *method {
             Method::PUT => write::put(context, &asked, &key).await,
             Method::DELETE => write::delete(context, &asked, &key).await,
+            _ if !asked.query.get("revision").is_empty() => history::one(context, &asked, &key).await,
             _ if key.kind == Kind::MeshInsight => insight::mesh_insight(context, &asked, &key.name),
             _ => read::one(context, &asked, &key),
         },
+        Endpoint::History(key) => history::list(context, &asked, &key).await,
         Endpoint::Overviews(kind, mesh) => read::overviews(context, &asked, kind, mesh.as_deref()),
         Endpoint::Overview(key) => read::overview(context, &asked, &key),
         Endpoint::ServiceInsights(mesh) => insight::service_insights(context, &asked, mesh.as_deref()),

@@ -1,7 +1,7 @@
 //! Which endpoint a path names. The collections come from the registry of kinds.
 
 use axum::http::Method;
-use kuma_core::{registry::Kind, resource::Key};
+use kuma_core::{registry::Kind, resource::Key, store::history::is_recorded};
 
 /// Something that the API offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(super) enum Endpoint {
     List(Kind, Option<String>),
     /// One resource.
     Item(Key),
+    /// Revisions of one resource.
+    History(Key),
     /// A collection with insights.
     Overviews(Kind, Option<String>),
     /// One resource with its insight.
@@ -177,6 +179,9 @@ pub(super) fn find(segments: &[String]) -> Option<Route> {
             let endpoint = Endpoint::ServiceInsight(mesh.to_owned(), name.to_owned());
             route(endpoint, "/meshes/{mesh}/service-insights/{service}")
         }
+        ["meshes", mesh, "_history"] => {
+            route(Endpoint::History(Key::new(Kind::Mesh, "", mesh)), "/meshes/{name}/_history")
+        }
         ["meshes", mesh, ref rest @ ..] if !rest.is_empty() => in_mesh(mesh, rest),
         [collection, ref rest @ ..] => global(collection, rest),
     }
@@ -194,6 +199,9 @@ fn global(collection: &str, rest: &[&str]) -> Option<Route> {
         _ if kind.descriptor().mesh_scoped() => return None,
         ([name], false) => (Endpoint::Item(Key::new(kind, "", *name)), format!("{all}/{{name}}")),
         ([name], true) => (Endpoint::Overview(Key::new(kind, "", *name)), format!("{all}/{{name}}")),
+        ([name, "_history"], false) if is_recorded(kind) => {
+            (Endpoint::History(Key::new(kind, "", *name)), format!("{all}/{{name}}/_history"))
+        }
         ([name, "_overview"], false) if has_overview(kind) => {
             (Endpoint::Overview(Key::new(kind, "", *name)), format!("{all}/{{name}}/_overview"))
         }
@@ -227,6 +235,7 @@ fn in_mesh(mesh: &str, parts: &[&str]) -> Option<Route> {
             (Endpoint::Overviews(kind, mesh_name()), format!("{all}/_overview"))
         }
         ([name], _) => (Endpoint::Item(key(name)), one),
+        ([name, "_history"], _) if is_recorded(kind) => (Endpoint::History(key(name)), format!("{one}/_history")),
         ([name, "_overview"], _) if has_overview(kind) => (Endpoint::Overview(key(name)), format!("{one}/_overview")),
         // Released clients ask for the spelling with a hyphen.
         ([name, "_resources" | "-resources", "dataplanes"], _) if descriptor.is_policy() => {
@@ -303,6 +312,11 @@ mod tests {
             ("/meshes/m/dataplanes+insights", Some(Endpoint::Overviews(Kind::Dataplane, m()))),
             ("/meshes/m/meshtimeouts+insights", None),
             ("/global-secrets/a%2Fb", item(Kind::GlobalSecret, "", "a/b")),
+            ("/meshes/m/_history", Some(Endpoint::History(Key::new(Kind::Mesh, "", "m")))),
+            ("/zones/z/_history", Some(Endpoint::History(Key::new(Kind::Zone, "", "z")))),
+            ("/meshes/m/dataplanes/d/_history", Some(Endpoint::History(Key::new(Kind::Dataplane, "m", "d")))),
+            ("/meshes/m/dataplane-insights/d/_history", None),
+            ("/meshes/m/dataplanes/_history", item(Kind::Dataplane, "m", "_history")),
             ("/meshes/m/nonsense", None),
             ("/meshes/m/nonsense/x/_hostnames", Some(Endpoint::Hostnames("nonsense".into(), "m".into(), "x".into()))),
             ("/meshes/m/dataplanes/d/xds", Some(Endpoint::Proxy("m".into(), "d".into(), View::Admin("xds".into())))),

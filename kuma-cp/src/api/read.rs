@@ -48,7 +48,7 @@ pub(super) fn one(context: &ApiContext, asked: &Asked, key: &Key) -> Result<Resp
 }
 
 /// The resource in the format that the query asks for.
-fn shown(context: &ApiContext, asked: &Asked, resource: &AnyResource) -> Result<Response, Problem> {
+pub(super) fn shown(context: &ApiContext, asked: &Asked, resource: &AnyResource) -> Result<Response, Problem> {
     match asked.query.get("format") {
         "" | "universal" => {
             let value = json::to_rest_in(resource, &context.settings.time_zone);

@@ -332,3 +332,92 @@ async fn writes_at_the_same_time_create_once() {
     assert_eq!(created, 1, "{all:?}");
     assert!(all.iter().all(|(status, _)| [200, 201, 409].contains(status)), "{all:?}");
 }
+
+#[tokio::test]
+async fn what_a_resource_was_is_told() {
+    let api = Api::new().await;
+    let path = "/meshes/default/meshtimeouts/t";
+    let history = format!("{path}/_history");
+    let timeout = |seconds: u32| {
+        let default = json!({"connectionTimeout": format!("{seconds}s")});
+        let spec = json!({"to": [{"targetRef": {"kind": "Mesh"}, "default": default}]});
+        json!({"type": "MeshTimeout", "mesh": "default", "name": "t", "spec": spec})
+    };
+    assert_eq!(api.get(&history).await.0, 404);
+    for (seconds, status) in [(1, 201), (2, 200), (2, 200)] {
+        assert_eq!(api.put(path, timeout(seconds)).await.0, status);
+    }
+    assert_eq!(api.ask("DELETE", path, None).await.0, 200);
+    assert_eq!(api.put(path, timeout(3)).await.0, 201);
+
+    let (status, told) = api.get(&history).await;
+    assert_eq!((status, &told["total"], &told["next"]), (200, &json!(4), &Value::Null), "{told}");
+    let items = told["items"].as_array().unwrap();
+    let of = |item: &Value| item["resource"]["spec"]["to"][0]["default"]["connectionTimeout"].clone();
+    let seen: Vec<_> = items.iter().map(|i| (i["revision"].clone(), i["action"].clone(), of(i))).collect();
+    let expected = [
+        (json!(4), json!("created"), json!("3s")),
+        (json!(3), json!("deleted"), Value::Null),
+        (json!(2), json!("updated"), json!("2s")),
+        (json!(1), json!("created"), json!("1s")),
+    ];
+    assert_eq!(seen, expected, "a write that changes nothing is none");
+    assert!(items.iter().all(|i| i["author"] == json!({"type": "user", "name": "mesh-system:admin"})), "{told}");
+    assert!(items[1].get("resource").is_none() && items[2]["resource"].get("status").is_none());
+    assert_eq!(items[2]["resource"]["creationTime"], items[3]["time"]);
+    assert_eq!(items[2]["resource"]["modificationTime"], items[2]["time"]);
+
+    let (status, old) = api.get(&format!("{path}?revision=1")).await;
+    assert_eq!((status, &old["name"], of(&json!({"resource": old}))), (200, &json!("t"), json!("1s")));
+    let (status, old) = api.get(&format!("{path}?revision=1&format=k8s")).await;
+    assert_eq!((status, &old["kind"]), (200, &json!("MeshTimeout")));
+    for (revision, status, detail) in [
+        ("3", 404, "The resource was deleted at revision 3"),
+        ("9", 404, "There is no revision 9: 1 to 4 are kept"),
+        ("0", 400, "Resource is not valid"),
+        ("x", 400, "Resource is not valid"),
+    ] {
+        let (found, problem) = api.get(&format!("{path}?revision={revision}")).await;
+        assert_eq!((found, &problem["detail"]), (status, &json!(detail)));
+    }
+    let (status, problem) = api.get("/meshes/default/dataplane-insights/d?revision=1").await;
+    assert_eq!(status, 400, "{problem}");
+}
+
+#[tokio::test]
+async fn histories_outlive_their_mesh() {
+    let api = Api::new().await;
+    let path = "/meshes/m/dataplanes/web-1";
+    assert_eq!(api.put("/meshes/m", json!({"type": "Mesh", "name": "m"})).await.0, 201);
+    let mut object = proxy("web-1");
+    object["mesh"] = "m".into();
+    assert_eq!(api.put(path, object).await.0, 201);
+    assert_eq!(api.ask("DELETE", path, None).await.0, 200);
+    assert_eq!(api.ask("DELETE", "/meshes/m", None).await.0, 200);
+    assert_eq!(api.get(path).await.0, 404);
+    assert_eq!(api.get(&format!("{path}/_history")).await.1["total"], 2);
+    assert_eq!(api.get(&format!("{path}?revision=1")).await.1["networking"]["address"], "10.0.0.1");
+    assert_eq!(api.get("/meshes/m/_history").await.1["total"], 2);
+}
+
+#[tokio::test]
+async fn histories_of_secrets_are_for_admins_and_without_secrets() {
+    let secret = |data: &str| json!({"type": "GlobalSecret", "name": "s", "data": data});
+    let api = Api::with(|_| {}).await;
+    for data in ["b2xk", "bmV3"] {
+        assert!(api.put("/global-secrets/s", secret(data)).await.0 < 300);
+    }
+    let (status, told) = api.get("/global-secrets/s/_history").await;
+    assert_eq!((status, &told["total"]), (200, &json!(2)));
+    assert!(!told.to_string().contains("b2xk") && !told.to_string().contains("bmV3"), "{told}");
+    let (status, problem) = api.get("/global-secrets/s?revision=1").await;
+    assert_eq!(status, 400);
+    assert!(problem["detail"].as_str().unwrap().contains("is not kept"), "{problem}");
+
+    for path in ["/global-secrets/s/_history", "/global-secrets/s?revision=1"] {
+        let request =
+            Request::builder().uri(path).header("host", "127.0.0.1:5681").header("x-forwarded-for", "10.1.1.1");
+        let response = api.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status().as_u16(), 403, "{path}");
+    }
+}

@@ -13,7 +13,7 @@ use kuma_core::{
     registry::Kind,
     resource::{AnyResource, Key},
     state::MeshState,
-    store::{Revision, StoreError, Write},
+    store::{Author, Committed, Revision, StoreError, Write},
 };
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ pub(super) async fn put(context: &ApiContext, asked: &Asked, key: &Key) -> Resul
             }
             None => (StatusCode::CREATED, CREATE, creation(context, resource).await?),
         };
-        match context.store.write(batch).await {
+        match write(context, asked, batch).await {
             Ok(committed) => {
                 shown(context, committed.revision).await;
                 return Ok(print::json(status, &with_warnings(warnings)));
@@ -84,6 +84,11 @@ pub(super) async fn put(context: &ApiContext, asked: &Asked, key: &Key) -> Resul
             Err(error) => return Err(Problem::store(title, &error)),
         }
     }
+}
+
+/// Writes for the user who asked.
+async fn write(context: &ApiContext, asked: &Asked, batch: Vec<Write>) -> Result<Committed, StoreError> {
+    context.store.write_as(Author::User(asked.user.name.as_str().into()), batch).await
 }
 
 fn with_warnings(warnings: Vec<String>) -> Value {
@@ -133,7 +138,7 @@ pub(super) async fn delete(context: &ApiContext, asked: &Asked, key: &Key) -> Re
         admit::delete(&context.site.labels, &stored, in_use(context, &state, key))?;
         may_access(context, asked, key.kind)?;
         let batch = deletion(&state, &stored);
-        match context.store.write(batch).await {
+        match write(context, asked, batch).await {
             Ok(committed) => {
                 shown(context, committed.revision).await;
                 return Ok(print::ok(&json!({})));

@@ -8,7 +8,7 @@ use kuma_core::{
     registry::Kind,
     resource::{AnyResource, Key},
     state::MeshState,
-    store::{Store, StoreError, Write},
+    store::{Author, Store, StoreError, Write},
 };
 
 use crate::state::StateHandle;
@@ -36,7 +36,7 @@ pub async fn run(store: &Arc<dyn Store>, state: &StateHandle, settings: &BootSet
     }
     let current = state.ready().await;
     for batch in missing(&current, settings) {
-        match store.write(batch).await {
+        match store.write_as(Author::part("defaults"), batch).await {
             Ok(committed) => drop(state.at_least(committed.revision).await),
             // Another instance has made it.
             Err(StoreError::AlreadyExists(_)) => {}

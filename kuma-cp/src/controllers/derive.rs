@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kuma_core::{
     reconcile::{Reconciler, Settings},
     state::MeshState,
-    store::{Store, StoreError},
+    store::{Author, Store, StoreError},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +52,7 @@ pub async fn run(store: Arc<dyn Store>, state: StateHandle, settings: Settings, 
         if outcome.writes.is_empty() {
             continue;
         }
-        let retry = match store.write(outcome.writes).await {
+        let retry = match store.write_as(Author::part("reconciler"), outcome.writes).await {
             Ok(committed) => {
                 state.at_least(committed.revision).await;
                 continue;

@@ -10,7 +10,7 @@ use kuma_core::{
     resource::{AnyResource, Key, NoStatus},
     resources::{GlobalSecret, Secret, SecretBytes},
     state::MeshState,
-    store::{Store, StoreError, Write},
+    store::{Author, Store, StoreError, Write},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -142,7 +142,7 @@ async fn create(store: &Arc<dyn Store>, state: &StateHandle, key: Key, data: Sec
     } else {
         AnyResource::new(meta, GlobalSecret { data }, NoStatus {})
     };
-    match store.write(vec![Write::Create { resource, owner }]).await {
+    match store.write_as(Author::part("keys"), vec![Write::Create { resource, owner }]).await {
         Ok(committed) => {
             state.at_least(committed.revision).await;
             Ok(())

@@ -16,7 +16,7 @@ use kuma_core::{
     registry::Kind,
     resource::{AnyResource, Key, NoStatus},
     resources::{Dataplane, Inbound, InboundState},
-    store::{Store, StoreError, Write},
+    store::{Author, Store, StoreError, Write},
 };
 use prost_types::{Struct, value};
 use serde_json::{Map, Value};
@@ -222,7 +222,7 @@ impl Connector {
                 }
                 None => Write::Create { resource: dataplane.clone(), owner: None },
             };
-            match self.store.write(vec![write]).await {
+            match self.store.write_as(Author::Proxy(proxy.1.clone()), vec![write]).await {
                 Ok(committed) => {
                     if stored.is_none() {
                         self.brought.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.clone());
@@ -266,7 +266,7 @@ impl Connector {
                 return;
             }
             let key = Key::new(Kind::Dataplane, proxy.0.clone(), proxy.1.clone());
-            match store.write(vec![Write::Delete { key, expected: None }]).await {
+            match store.write_as(Author::part("dp-server"), vec![Write::Delete { key, expected: None }]).await {
                 Ok(_) | Err(StoreError::NotFound(_)) => {
                     brought.lock().unwrap_or_else(PoisonError::into_inner).remove(&proxy);
                     tracing::info!(mesh = %proxy.0, proxy = %proxy.1, "the proxy has gone, its Dataplane is removed");

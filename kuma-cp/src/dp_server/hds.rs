@@ -18,7 +18,7 @@ use kuma_core::{
     registry::Kind,
     resource::{AnyResource, Key, NoStatus},
     resources::Dataplane,
-    store::{StoreError, Write},
+    store::{Author, StoreError, Write},
 };
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -162,7 +162,11 @@ impl Hds {
                     let changes = states(&after);
                     let expected = stored.meta.version;
                     let resource = AnyResource::new(stored.meta, after, NoStatus {});
-                    let written = self.connector.store.write(vec![Write::Update { resource, expected }]).await;
+                    let written = self
+                        .connector
+                        .store
+                        .write_as(Author::part("health"), vec![Write::Update { resource, expected }])
+                        .await;
                     written.map(|_| tracing::info!(mesh = %proxy.0, proxy = %proxy.1, inbounds = changes, "what Envoy reports has changed inbounds"))
                 }
                 Ok(None) => return Err(gone(proxy)),

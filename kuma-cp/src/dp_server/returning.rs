@@ -11,7 +11,7 @@ use kuma_core::{
     resource::{AnyResource, Key, NoStatus},
     resources::DataplaneInsight,
     state::MeshState,
-    store::{Store, StoreError, Write},
+    store::{Author, Store, StoreError, Write},
 };
 use serde_json::Value;
 use tokio::sync::watch;
@@ -144,7 +144,7 @@ async fn leave(store: &dyn Store, (mesh, name): &Proxy, gone: &Gone) -> Result<(
         let expected = stored.meta.version;
         Write::Update { resource: AnyResource::new(stored.meta, insight, NoStatus {}), expected }
     };
-    match store.write(vec![write]).await {
+    match store.write_as(Author::part("dp-server"), vec![write]).await {
         // It came back at this very moment, or somebody removed it.
         Ok(_) | Err(StoreError::NotFound(_) | StoreError::Conflict(_)) => Ok(()),
         Err(error) => Err(error),
