@@ -2,8 +2,12 @@
 
 use std::ffi::OsString;
 
+use anyhow::anyhow;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use kuma_core::registry::{Kind, Role};
+use kuma_core::{
+    registry::{Kind, Role},
+    suggest::nearest,
+};
 
 use crate::{
     usage::{self, Stop},
@@ -92,6 +96,8 @@ pub fn command() -> Command {
         .subcommand(apply())
         .subcommand(get())
         .subcommand(delete())
+        .subcommand(history())
+        .subcommand(rollback())
         .subcommand(inspect())
         .subcommand(generate())
         .subcommand(config())
@@ -131,6 +137,25 @@ fn apply() -> Command {
 /// Kinds that the command line offers.
 pub fn kinds() -> impl Iterator<Item = (Kind, &'static str)> {
     Kind::ALL.iter().filter_map(|k| Some((*k, k.descriptor().cli?)))
+}
+
+/// The kind of this name in the singular.
+///
+/// # Errors
+/// There is none, with the names that there are.
+pub fn kind(word: &str) -> anyhow::Result<Kind> {
+    let singular = |alias: &str| alias.trim_end_matches('s').to_owned();
+    kinds()
+        .find(|(kind, cli)| *cli == word || kind.descriptor().alias.is_some_and(|a| singular(a) == word))
+        .map(|(kind, _)| kind)
+        .ok_or_else(|| {
+            let mut known: Vec<String> = kinds().map(|(_, cli)| cli.to_owned()).collect();
+            known.extend(kinds().filter_map(|(kind, _)| kind.descriptor().alias).map(singular));
+            known.sort();
+            let near = nearest(word, known.iter().map(String::as_str));
+            let near = near.map(|near| format!("\nDid you mean {near}?")).unwrap_or_default();
+            anyhow!("unknown TYPE: {word}. Allowed values: {}{near}", known.join(", "))
+        })
 }
 
 /// Plural of a kind on the command line.
@@ -174,6 +199,41 @@ fn delete() -> Command {
         .arg(Arg::new("type").required(true).value_name("TYPE"))
         .arg(Arg::new("name").required(true).value_name("NAME"))
         .arg(mesh())
+}
+
+fn history() -> Command {
+    Command::new("history")
+        .about("Show who changed a resource, when, and what")
+        .after_help(
+            "Examples:\n  kumactl history meshtimeout mt-1\n  kumactl history meshtimeout mt-1 -m payments --diff\n  \
+             kumactl history mesh default -o yaml\n\nDeleted resources have a history for 90 days. \
+             `kumactl rollback` brings them back.",
+        )
+        .arg(Arg::new("type").required(true).value_name("TYPE"))
+        .arg(Arg::new("name").required(true).value_name("NAME"))
+        .arg(mesh())
+        .arg(output())
+        .arg(switch("diff", "Show the changed lines of each revision"))
+}
+
+fn rollback() -> Command {
+    Command::new("rollback")
+        .about("Make a resource again what it was")
+        .after_help(
+            "Examples:\n  kumactl rollback meshtimeout mt-1 --revision 3 --dry-run\n  \
+             kumactl rollback meshtimeout mt-1 --revision 3\n\nPrints what changes, as lines of YAML. The former content is \
+             applied like any other and becomes a new\nrevision, so a rollback can be rolled back. A deleted resource is \
+             created again.",
+        )
+        .arg(Arg::new("type").required(true).value_name("TYPE"))
+        .arg(Arg::new("name").required(true).value_name("NAME"))
+        .arg(mesh())
+        .arg(
+            required("revision", "Number of the revision, as `kumactl history` shows it")
+                .value_name("N")
+                .value_parser(clap::value_parser!(u64)),
+        )
+        .arg(switch("dry-run", "Print what would change, change nothing"))
 }
 
 fn inspect() -> Command {

@@ -26,6 +26,8 @@ pub struct Streams<'a> {
     pub now: jiff::Timestamp,
     /// The zone that dates are shown in.
     pub zone: jiff::tz::TimeZone,
+    /// Whether results may have colours: they are for a terminal.
+    pub colours: bool,
 }
 
 /// Runs a command line (program name first); the exit status is 0 or 1.

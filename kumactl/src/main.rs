@@ -1,6 +1,6 @@
 //! The `kumactl` program.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -14,6 +14,7 @@ async fn main() -> ExitCode {
             input: &mut std::io::stdin(),
             now: jiff::Timestamp::now(),
             zone: jiff::tz::TimeZone::system(),
+            colours: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
         },
     )
     .await

@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::ArgMatches;
-use kuma_core::suggest::nearest;
 use reqwest::Method;
 
 use super::{Session, path, text};
@@ -11,18 +10,7 @@ use crate::{Streams, cli};
 /// Runs `delete`.
 pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Streams<'_>) -> Result<()> {
     let (word, name) = (text(args, "type"), text(args, "name"));
-    let singular = |alias: &str| alias.trim_end_matches('s').to_owned();
-    let kind = cli::kinds()
-        .find(|(kind, cli)| *cli == word || kind.descriptor().alias.is_some_and(|a| singular(a) == word))
-        .map(|(kind, _)| kind)
-        .ok_or_else(|| {
-            let mut known: Vec<String> = cli::kinds().map(|(_, cli)| cli.to_owned()).collect();
-            known.extend(cli::kinds().filter_map(|(kind, _)| kind.descriptor().alias).map(singular));
-            known.sort();
-            let near = nearest(word, known.iter().map(String::as_str));
-            let near = near.map(|near| format!("\nDid you mean {near}?")).unwrap_or_default();
-            anyhow!("unknown TYPE: {word}. Allowed values: {}{near}", known.join(", "))
-        })?;
+    let kind = cli::kind(word)?;
     if kind.descriptor().read_only() {
         return Err(anyhow!("TYPE: {word} is readOnly, can't use it for write action"));
     }

@@ -5,7 +5,9 @@ mod config;
 mod delete;
 mod generate;
 mod get;
+mod history;
 mod inspect;
+mod rollback;
 mod source;
 
 use std::{path::PathBuf, time::Duration};
@@ -94,6 +96,8 @@ pub(crate) async fn run(matches: &ArgMatches, streams: &mut Streams<'_>) -> Resu
         Some(("apply", args)) => apply::run(&session, args, streams).await,
         Some(("get", args)) => get::run(&session, args, streams).await,
         Some(("delete", args)) => delete::run(&session, args, streams).await,
+        Some(("history", args)) => history::run(&session, args, streams).await,
+        Some(("rollback", args)) => rollback::run(&session, args, streams).await,
         Some(("inspect", args)) => inspect::run(&session, args, streams).await,
         Some(("generate", args)) => generate::run(&session, args, streams).await,
         Some(("config", args)) => config::run(session, args, streams).await,

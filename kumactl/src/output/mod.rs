@@ -1,6 +1,7 @@
 //! How results are printed: tables, JSON and YAML.
 
 pub mod cells;
+pub mod diff;
 pub mod table;
 pub mod yaml;
 

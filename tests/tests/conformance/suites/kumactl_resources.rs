@@ -140,6 +140,7 @@ async fn kumactl(case: &Case, args: &[Value], dir: &Path, url: &str) -> Result<D
             input: &mut input.as_bytes(),
             now: now.parse::<Timestamp>().map_err(|e| format!("now: {e}"))?,
             zone: TimeZone::UTC,
+            colours: false,
         },
     )
     .await;

@@ -1,5 +1,7 @@
 //! Commands against a stub of the REST API: what is asked, and how answers and errors are shown.
 
+mod history;
+
 use std::{
     collections::BTreeMap,
     process::ExitCode,
@@ -68,6 +70,10 @@ impl Stub {
     }
 
     async fn run(&self, args: &[&str], input: &str) -> Done {
+        self.run_in(false, args, input).await
+    }
+
+    async fn run_in(&self, colours: bool, args: &[&str], input: &str) -> Done {
         let config = self.dir.path().join("config").display().to_string();
         let line = ["kumactl", "--config-file", &config].into_iter().chain(args.iter().copied());
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -77,6 +83,7 @@ impl Stub {
             input: &mut input.as_bytes(),
             now: "2026-01-02T03:04:05Z".parse::<Timestamp>().expect("a time"),
             zone: TimeZone::UTC,
+            colours,
         };
         let status = kumactl::run(line.map(Into::into), &mut streams).await;
         let text = |bytes| String::from_utf8(bytes).expect("text");
