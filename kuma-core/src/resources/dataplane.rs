@@ -30,6 +30,22 @@ impl Dataplane {
         let inbounds = self.networking.iter_mut().flat_map(|n| &mut n.inbound);
         inbounds.filter(|inbound| inbound.service_probe.is_some()).for_each(|inbound| inbound.set_ready(false));
     }
+
+    /// Without what probes found; `None` if they found nothing.
+    pub fn unprobed(&self) -> Option<Self> {
+        let probed = |inbound: &Inbound| {
+            let found = inbound.state == InboundState::NotReady || inbound.health.is_some();
+            inbound.service_probe.is_some() && inbound.state != InboundState::Ignored && found
+        };
+        if !self.networking.iter().flat_map(|n| &n.inbound).any(probed) {
+            return None;
+        }
+        let mut plain = self.clone();
+        for inbound in plain.networking.iter_mut().flat_map(|n| &mut n.inbound).filter(|inbound| probed(inbound)) {
+            (inbound.state, inbound.health) = (InboundState::Ready, None);
+        }
+        Some(plain)
+    }
 }
 
 /// Networking of a proxy.

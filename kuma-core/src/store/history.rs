@@ -16,7 +16,8 @@ use super::ledger::{Entry, Ledger};
 use crate::{
     meta::{Labels, Meta},
     registry::{Kind, Role},
-    resource::{AnyResource, Key},
+    resource::{AnyResource, Key, NoStatus},
+    resources::Dataplane,
 };
 
 /// Revisions that are kept of one object.
@@ -188,6 +189,15 @@ pub fn keeps_content(kind: Kind) -> bool {
     kind.descriptor().role != Role::Secret
 }
 
+/// Without what was observed: probes of inbounds report into the spec of a Dataplane, and an application that comes and
+/// goes is no change of it.
+fn unprobed(resource: &AnyResource) -> AnyResource {
+    match resource.spec::<Dataplane>().and_then(Dataplane::unprobed) {
+        Some(plain) => AnyResource::new(resource.meta.clone(), plain, NoStatus {}),
+        None => resource.clone(),
+    }
+}
+
 impl Record {
     /// What a change leaves; `None` if labels and spec are as before.
     pub fn of(
@@ -200,6 +210,8 @@ impl Record {
         if !is_recorded(key.kind) {
             return None;
         }
+        let (before, after) = (before.map(unprobed), after.map(unprobed));
+        let (before, after) = (before.as_ref(), after.as_ref());
         let action = match (before, after) {
             (None, None) => return None,
             (Some(before), Some(after))
@@ -292,10 +304,7 @@ impl Histories {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        resource::NoStatus,
-        resources::{DataplaneInsight, Mesh, MeshService, MeshServiceStatus, Secret, Vip, Workload},
-    };
+    use crate::resources::{DataplaneInsight, Mesh, MeshService, MeshServiceStatus, Secret, Vip, Workload};
 
     fn workload(team: &str) -> AnyResource {
         let labels = Labels::from([("team".into(), team.into())]);
@@ -343,6 +352,27 @@ mod tests {
         assert_eq!(record(Some(&service), Some(&with_status), 1), None);
         let insight = AnyResource::new(Meta::new("m", "w", Labels::new()), DataplaneInsight::default(), NoStatus {});
         assert_eq!(record(None, Some(&insight), 1), None);
+    }
+
+    #[test]
+    fn what_probes_find_leaves_nothing() {
+        let with = |port: u32, state: &str| {
+            let inbound = json!({"port": port, "serviceProbe": {"tcp": {}}, "state": state, "health": {"ready": true}});
+            let other = json!({"port": 1, "state": "NotReady"});
+            let spec = json!({"networking": {"address": "10.0.0.1", "inbound": [inbound, other]}});
+            let spec: Dataplane = serde_json::from_value(spec).expect("a spec");
+            AnyResource::new(Meta::new("m", "w", Labels::new()), spec, NoStatus {})
+        };
+        let (ready, not_ready) = (with(80, "Ready"), with(80, "NotReady"));
+        assert!(!ready.same_content(&not_ready));
+        assert_eq!(record(Some(&ready), Some(&not_ready), 1), None);
+        let created = record(None, Some(&not_ready), 1).expect("a record");
+        let text = created.content.expect("a content");
+        assert_eq!(text.as_str().matches("NotReady").count(), 1, "what is not probed is what somebody wrote: {text:?}");
+        let changed = record(Some(&ready), Some(&with(81, "Ready")), 2).expect("a record");
+        assert_eq!(changed.before.map(|(_, content)| content), Some(text), "whatever was observed in between");
+        let ignored = record(Some(&ready), Some(&with(80, "Ignored")), 3).expect("a record");
+        assert_eq!(ignored.action, Action::Updated);
     }
 
     #[test]
