@@ -91,7 +91,7 @@ pub(crate) fn memory() -> Vec<Row> {
 }
 
 /// `8.3 MB (5.1 MB of it pages of files)`
-fn resident(pid: i32) -> String {
+pub(crate) fn resident(pid: i32) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let megabytes = |field: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();

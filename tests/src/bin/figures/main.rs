@@ -9,6 +9,7 @@
 mod changes;
 mod footprint;
 mod sample;
+mod stores;
 mod table;
 mod tap;
 
@@ -27,6 +28,7 @@ const GROUPS: &[Group] = &[
     ("kumactl", footprint::kumactl),
     ("memory", footprint::memory),
     ("changes", changes::measure),
+    ("stores", stores::measure),
 ];
 
 fn main() -> ExitCode {
