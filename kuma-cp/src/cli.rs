@@ -17,12 +17,13 @@ use crate::{
     config::{self, Loaded, StoreType, auto},
     logging::{self, LogControl, LogLevel, LogOptions},
     run,
-    stores::{self, postgres::schema::Migrated, sqlite},
+    stores::{self, postgres::schema::Migrated},
     tls, version,
 };
 
 mod problem;
 mod signals;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -65,11 +66,11 @@ enum Command {
         #[command(subcommand)]
         command: Migrate,
     },
-    /// Copy the store of a single control plane to a file, or put such a copy back
+    /// Copy what is stored: to a file and back, or from one store to another
     #[command(arg_required_else_help = true, subcommand_required = true)]
     Store {
         #[command(subcommand)]
-        command: StoreCommand,
+        command: store::Command,
     },
     /// Print version
     #[command(after_help = VERSION_EXAMPLES, args_override_self = true)]
@@ -104,39 +105,6 @@ enum Migrate {
     /// Apply the newest schema changes to the database
     #[command(after_help = MIGRATE_EXAMPLES, args_override_self = true)]
     Up {
-        #[command(flatten)]
-        file: FileFlag,
-    },
-}
-
-const BACKUP_EXAMPLES: &str = "\
-Examples:
-  kuma-cp store backup /var/backups/kuma-monday.db
-  KUMA_GENERAL_WORK_DIR=/var/lib/kuma kuma-cp store backup monday.db
-
-The control plane may go on running. The copy holds secrets: only its owner can read it.";
-
-const RESTORE_EXAMPLES: &str = "\
-Examples:
-  kuma-cp store restore /var/backups/kuma-monday.db
-
-Stop the control plane first. What it had is kept beside the file, under a name that is printed.";
-
-#[derive(Debug, Subcommand)]
-enum StoreCommand {
-    /// Copy everything that is stored to a new file, also while the control plane runs
-    #[command(after_help = BACKUP_EXAMPLES, args_override_self = true)]
-    Backup {
-        /// Where to; must not exist yet
-        copy: PathBuf,
-        #[command(flatten)]
-        file: FileFlag,
-    },
-    /// Put a copy in the place of what is stored, while the control plane is stopped
-    #[command(after_help = RESTORE_EXAMPLES, args_override_self = true)]
-    Restore {
-        /// A file that `kuma-cp store backup` made
-        copy: PathBuf,
         #[command(flatten)]
         file: FileFlag,
     },
@@ -252,7 +220,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Migrate { command: Migrate::Up { file } } => {
             start_log(&options).and_then(|_| logged("migrate", || migrate(file)))
         }
-        Command::Store { command } => store(command),
+        Command::Store { command } => store::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -328,33 +296,6 @@ fn control_plane(flags: &RunFlags, log: LogControl) -> anyhow::Result<()> {
         watcher.abort();
         result
     })
-}
-
-fn store(command: &StoreCommand) -> anyhow::Result<()> {
-    let (StoreCommand::Backup { copy, file } | StoreCommand::Restore { copy, file }) = command;
-    let Loaded { mut config, .. } = load(file)?;
-    auto::complete(&mut config, &run::machine())?;
-    if StoreType::from_name(&config.store.kind) != Some(StoreType::Sqlite) {
-        anyhow::bail!(
-            "store type {:?} has no file to copy: only the sqlite store has; use the tools of the database",
-            config.store.kind
-        );
-    }
-    let folder = Path::new(&config.store.sqlite.dir);
-    match command {
-        StoreCommand::Backup { .. } => {
-            let count = sqlite::backup(folder, copy)?;
-            println!("{count} objects were copied to {} and read back", copy.display());
-        }
-        StoreCommand::Restore { .. } => {
-            let (count, before) = sqlite::restore(folder, copy)?;
-            println!("{count} objects are in place: start kuma-cp to use them");
-            if let Some(before) = before {
-                println!("what was there before is kept in {}", before.display());
-            }
-        }
-    }
-    Ok(())
 }
 
 fn migrate(file: &FileFlag) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! Where resources are kept: the backends of [`Store`] that need more than memory, and the choice between all of them.
 
+pub mod copy;
 pub mod postgres;
 pub mod sqlite;
 
@@ -42,6 +43,26 @@ impl Opened {
     fn alone(store: Arc<dyn Store>, remembers: bool) -> Self {
         let leadership = Leadership::always();
         Self { leaders: store.clone(), store, remembers, available: None, leadership, gone: None }
+    }
+}
+
+/// Opens the store that a configuration names for a command that reads and writes it once.
+///
+/// # Errors
+/// A store that cannot be opened by two programs at once, has nothing that lasts, or does not open.
+pub async fn open_once(config: &config::Store) -> anyhow::Result<Arc<dyn Store>> {
+    match StoreType::from_name(&config.kind) {
+        Some(StoreType::Sqlite) => {
+            let (store, found) = SqliteStore::open(Path::new(&config.sqlite.dir), Timestamp::now)?;
+            anyhow::ensure!(found.put_aside.is_empty(), "objects cannot be read: {}", found.put_aside.join("; "));
+            Ok(Arc::new(store))
+        }
+        Some(StoreType::Postgres) => {
+            let (store, found) = PostgresStore::open(Target::new(&config.postgres), Timestamp::now).await?;
+            anyhow::ensure!(found.unreadable.is_empty(), "objects cannot be read: {}", found.unreadable.join("; "));
+            Ok(Arc::new(store))
+        }
+        _ => bail!("store type {:?} keeps nothing that could be copied: there are sqlite and postgres", config.kind),
     }
 }
 

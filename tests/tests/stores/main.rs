@@ -7,6 +7,7 @@ mod faults;
 mod histories;
 mod kill;
 mod leader;
+mod moved;
 mod scene;
 mod schema;
 mod shared;
