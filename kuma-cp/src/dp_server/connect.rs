@@ -336,6 +336,7 @@ fn value_json(value: &prost_types::Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dp_server::rig::{self, Rig};
 
     #[test]
     fn an_id_is_split_at_its_first_dot() {
@@ -376,5 +377,18 @@ mod tests {
         let networking = kept.spec::<Dataplane>().and_then(|d| d.networking.clone()).expect("it has one");
         let states: Vec<InboundState> = networking.inbound.iter().map(|i| i.state).collect();
         assert_eq!(states, [ready, ignored, ready, not_ready, ready]);
+    }
+
+    #[tokio::test]
+    async fn what_a_proxy_brings_is_recorded_as_its_own() {
+        let rig = Rig::new().await;
+        let brought = rig::dataplane("web", &serde_json::json!([{"port": 80}])).to_string();
+        let node = rig::node("default.web", &[("dataplane.resource", &brought)]);
+        for _ in 0..2 {
+            assert!(rig.connector.connect("", Some(&node)).await.is_ok_and(|connected| connected.brought));
+        }
+        let history = rig.store.history(&Key::new(Kind::Dataplane, "default", "web")).await.expect("a history");
+        let told: Vec<_> = history.into_iter().map(|past| (past.number, past.author)).collect();
+        assert_eq!(told, [(1, Author::Proxy("web".into()))], "a proxy that connects again changes nothing");
     }
 }
