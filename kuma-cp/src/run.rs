@@ -86,8 +86,11 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     service.stopping();
     servers.close();
     servers.wait().await;
-    parts.tasks.close();
-    if tokio::time::timeout(TASKS_DEADLINE, parts.tasks.wait()).await.is_err() {
+    // Who listens to streams ends with the last that could tell of any.
+    let tasks = parts.tasks.clone();
+    drop(parts);
+    tasks.close();
+    if tokio::time::timeout(TASKS_DEADLINE, tasks.wait()).await.is_err() {
         tracing::warn!(target: "kuma-cp.run", "some tasks did not end in time");
     }
     Ok(())

@@ -25,7 +25,7 @@ use tonic::Status;
 
 use super::{
     leases::{Leases, Proxy},
-    returning::{is_elsewhere, note_registered, was_registered},
+    returning::{self, RETRY, note_registered, was_registered},
 };
 use crate::{
     auth::{ProxyAuthError, ProxyAuthenticator, ProxyFacts},
@@ -252,30 +252,25 @@ impl Connector {
         }
         let (store, brought, stop, delay) =
             (self.store.clone(), self.brought.clone(), self.stop.clone(), self.deregistration_delay);
-        let (state, instance) = (self.state.clone(), self.instance.clone());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = stop.cancelled() => return,
-            }
-            if leases.held(&proxy) {
-                return;
-            }
-            if is_elsewhere(&state.current(), &proxy, &instance) {
-                brought.lock().unwrap_or_else(PoisonError::into_inner).remove(&proxy);
-                return;
-            }
-            let key = Key::new(Kind::Dataplane, proxy.0.clone(), proxy.1.clone());
-            match store.write_as(Author::part("dp-server"), vec![Write::Delete { key, expected: None }]).await {
-                Ok(_) | Err(StoreError::NotFound(_)) => {
-                    brought.lock().unwrap_or_else(PoisonError::into_inner).remove(&proxy);
-                    tracing::info!(mesh = %proxy.0, proxy = %proxy.1, "the proxy has gone, its Dataplane is removed");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, mesh = %proxy.0, proxy = %proxy.1, "a Dataplane whose proxy has gone is not removed");
+        let instance = self.instance.clone();
+        self.tasks.spawn(stop.run_until_cancelled_owned(async move {
+            tokio::time::sleep(delay).await;
+            while !leases.held(&proxy) {
+                match returning::remove(&*store, &proxy, &instance).await {
+                    Ok(removed) => {
+                        brought.lock().unwrap_or_else(PoisonError::into_inner).remove(&proxy);
+                        if removed {
+                            tracing::info!(mesh = %proxy.0, proxy = %proxy.1, "the proxy has gone, its Dataplane is removed");
+                        }
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, mesh = %proxy.0, proxy = %proxy.1, "a Dataplane whose proxy has gone is not removed yet");
+                        tokio::time::sleep(RETRY).await;
+                    }
                 }
             }
-        });
+        }));
     }
 }
 

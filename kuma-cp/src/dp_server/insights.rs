@@ -3,6 +3,8 @@
 //! A connect and a disconnect are written at once (all that are waiting in one batch), counters every flush interval
 //! if they moved. Insights of all proxies travel in one transaction, never one each.
 
+mod subscriptions;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -21,10 +23,14 @@ use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use subscriptions::merge;
+
 /// Insights written in one batch.
 const BATCH: usize = 500;
 /// Tries per batch when somebody else wrote in between.
 const TRIES: usize = 5;
+/// How long streams may take to end after `stop`.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What happened to a stream.
 #[derive(Debug)]
@@ -81,7 +87,7 @@ struct Pending {
     metadata: Option<Value>,
 }
 
-/// Runs until `stop`; then writes what is left. Events that arrive while the store is away wait in memory, latest
+/// Runs until `stop` and the end of all streams; then writes what is left. Events that arrive while the store is away wait in memory, latest
 /// counters only.
 pub async fn run(
     store: Arc<dyn Store>,
@@ -110,10 +116,13 @@ pub async fn run(
             }
             () = flush => urgent = true,
             () = stop.cancelled() => {
-                events.close();
-                while let Some(event) = events.recv().await {
-                    note(event, &settings, &mut live, &mut pending);
-                }
+                // Streams end now as well, and tell of it.
+                let farewells = async {
+                    while let Some(event) = events.recv().await {
+                        note(event, &settings, &mut live, &mut pending);
+                    }
+                };
+                let _ = tokio::time::timeout(FAREWELL, farewells).await;
                 break;
             }
         }
@@ -244,29 +253,6 @@ async fn prepare(
     }))
 }
 
-/// Puts changed subscriptions in; a new one closes older ones that were never closed. Only the newest are kept.
-fn merge(spec: &mut DataplaneInsight, changes: &Pending, keep: usize) {
-    for id in &changes.order {
-        let Some(subscription) = changes.subscriptions.get(id) else { continue };
-        if let Some(known) = spec.subscriptions.iter_mut().find(|s| s.id == subscription.id) {
-            *known = subscription.clone();
-            continue;
-        }
-        for older in &mut spec.subscriptions {
-            if older.disconnect_time.is_none() {
-                older.disconnect_time.clone_from(&subscription.connect_time);
-            }
-        }
-        spec.subscriptions.push(subscription.clone());
-    }
-    if spec.subscriptions.len() > keep {
-        spec.subscriptions.drain(..spec.subscriptions.len() - keep);
-    }
-    if let Some(metadata) = &changes.metadata {
-        spec.metadata = Some(metadata.clone());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,5 +326,22 @@ mod tests {
         drop(events);
         run(store.clone(), settings(), receiver, CancellationToken::new()).await;
         assert_eq!(insight(&*store).await, None);
+    }
+
+    #[tokio::test]
+    async fn streams_that_end_after_the_stop_are_told_of() {
+        let store = store().await;
+        let (events, receiver) = mpsc::channel(8);
+        events.send(connected("a")).await.expect("room");
+        let stop = CancellationToken::new();
+        let sink = tokio::spawn(run(store.clone(), settings(), receiver, stop.clone()));
+        stop.cancel();
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let status = Box::default();
+        events.send(InsightEvent::Disconnected { proxy: proxy(), id: "a".into(), status }).await.expect("it listens");
+        drop(events);
+        sink.await.expect("no panic");
+        assert!(!insight(&*store).await.expect("written").online());
     }
 }

@@ -23,7 +23,9 @@ use crate::state::StateHandle;
 /// Key in the metadata of an insight: the Dataplane exists because its proxy brought it, and goes with it.
 const REGISTERED: &str = "dataplane.registered";
 /// Between two tries of a write that failed.
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
+/// Tries of a write when others write the same object.
+const TRIES: usize = 5;
 
 /// Whether the Dataplane of a proxy exists because the proxy brought it, by what was noted when it connected before.
 pub(super) fn was_registered(state: &MeshState, (mesh, name): &Proxy) -> bool {
@@ -31,11 +33,34 @@ pub(super) fn was_registered(state: &MeshState, (mesh, name): &Proxy) -> bool {
     insight.and_then(|i| i.spec::<DataplaneInsight>()).is_some_and(registered)
 }
 
-/// Whether the last stream of a proxy is open at another instance than this one.
-pub(super) fn is_elsewhere(state: &MeshState, (mesh, name): &Proxy, instance: &str) -> bool {
-    let insight = state.get(&Key::new(Kind::DataplaneInsight, mesh.clone(), name.clone()));
-    let last = insight.and_then(|i| i.spec::<DataplaneInsight>()).and_then(|i| i.subscriptions.last());
-    last.is_some_and(|s| s.disconnect_time.is_none() && s.control_plane_instance_id != instance)
+/// Removes the Dataplane that a proxy had brought, unless its last stream is open at another instance than this one; false
+/// if it is. This instance may not have heard of that yet, so nothing is removed if the database knows better.
+pub(super) async fn remove(store: &dyn Store, (mesh, name): &Proxy, instance: &str) -> Result<bool, StoreError> {
+    let dataplane = Key::new(Kind::Dataplane, mesh.clone(), name.clone());
+    let key = Key::new(Kind::DataplaneInsight, mesh.clone(), name.clone());
+    for attempt in 1.. {
+        if store.get(&dataplane).await?.is_none() {
+            return Ok(true);
+        }
+        let insight = store.get(&key).await?;
+        let last = insight.as_ref().and_then(|i| i.spec::<DataplaneInsight>()).and_then(|i| i.subscriptions.last());
+        if last.is_some_and(|s| s.disconnect_time.is_none() && s.control_plane_instance_id != instance) {
+            return Ok(false);
+        }
+        match store.write_as(Author::part("dp-server"), removal(dataplane.clone(), insight.as_ref())).await {
+            Ok(_) => return Ok(true),
+            // Something was told of the proxy meanwhile.
+            Err(StoreError::NotFound(_) | StoreError::Conflict(_)) if attempt < TRIES => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// Removes a Dataplane, if its proxy's insight is still the one that was read.
+fn removal(dataplane: Key, insight: Option<&AnyResource>) -> Vec<Write> {
+    let unchanged = insight.map(|read| Write::Delete { key: read.key(), expected: Some(read.meta.version) });
+    unchanged.into_iter().chain([Write::Delete { key: dataplane, expected: None }]).collect()
 }
 
 fn registered(insight: &DataplaneInsight) -> bool {
@@ -133,18 +158,18 @@ async fn leave(store: &dyn Store, (mesh, name): &Proxy, gone: &Gone) -> Result<(
     if !is_absent(&insight, gone) {
         return Ok(());
     }
-    let write = if registered(&insight) {
+    let batch = if registered(&insight) {
         tracing::info!(%mesh, proxy = %name, "the proxy did not come back to a control plane, its Dataplane is removed");
-        Write::Delete { key: Key::new(Kind::Dataplane, mesh.clone(), name.clone()), expected: None }
+        removal(Key::new(Kind::Dataplane, mesh.clone(), name.clone()), Some(&stored))
     } else {
         tracing::info!(%mesh, proxy = %name, "the proxy did not come back to a control plane, it is shown offline");
         for subscription in insight.subscriptions.iter_mut().filter(|s| s.disconnect_time.is_none()) {
             subscription.disconnect_time = Some(Timestamp::now().to_string());
         }
         let expected = stored.meta.version;
-        Write::Update { resource: AnyResource::new(stored.meta, insight, NoStatus {}), expected }
+        vec![Write::Update { resource: AnyResource::new(stored.meta, insight, NoStatus {}), expected }]
     };
-    match store.write_as(Author::part("dp-server"), vec![write]).await {
+    match store.write_as(Author::part("dp-server"), batch).await {
         // It came back at this very moment, or somebody removed it.
         Ok(_) | Err(StoreError::NotFound(_) | StoreError::Conflict(_)) => Ok(()),
         Err(error) => Err(error),
@@ -248,5 +273,25 @@ mod tests {
         stop.cancel();
         looking.await.unwrap();
         feeding.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_open_elsewhere_is_not_removed() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Timestamp::now));
+        known(&*store, "web", noted()).await;
+        let (proxy, key): (Proxy, _) = (("m".into(), "web".into()), |kind| Key::new(kind, "m", "web"));
+        let stored = store.get(&key(Kind::DataplaneInsight)).await.unwrap().unwrap();
+        let mut insight = stored.spec::<DataplaneInsight>().unwrap().clone();
+        insight.subscriptions[0].control_plane_instance_id = "other".into();
+        let (before, meta) = (stored.clone(), stored.meta.clone());
+        let update = |resource| Write::Update { resource, expected: stored.meta.version };
+        store.write(vec![update(AnyResource::new(meta, insight, NoStatus {}))]).await.unwrap();
+        assert!(!remove(&*store, &proxy, "me").await.unwrap());
+        // An instance that has not heard of it believes what was before.
+        let late = store.write(removal(key(Kind::Dataplane), Some(&before))).await;
+        assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
+        assert!(store.get(&key(Kind::Dataplane)).await.unwrap().is_some());
+        assert!(remove(&*store, &proxy, "other").await.unwrap() && remove(&*store, &proxy, "me").await.unwrap());
+        assert!(store.get(&key(Kind::Dataplane)).await.unwrap().is_none());
     }
 }
