@@ -42,6 +42,8 @@ pub struct Answer {
     pub status: u16,
     /// The body, taken for UTF-8.
     pub body: String,
+    /// After how many seconds to ask again, as the server says.
+    pub retry_after: Option<String>,
 }
 
 /// A client that keeps its connection as long as the server does.
@@ -116,7 +118,7 @@ fn read(stream: &mut BufReader<Box<dyn Stream>>) -> std::io::Result<(Answer, boo
         return Err(bad("closed before an answer"));
     }
     let status = line.split_whitespace().nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| bad("no status"))?;
-    let (mut length, mut chunked, mut stays) = (None, false, true);
+    let (mut length, mut chunked, mut stays, mut retry_after) = (None, false, true, None);
     loop {
         line.clear();
         if stream.read_line(&mut line)? == 0 {
@@ -127,6 +129,7 @@ fn read(stream: &mut BufReader<Box<dyn Stream>>) -> std::io::Result<(Answer, boo
             ("content-length", value) => length = Some(value.parse::<usize>().map_err(|_| bad("no length"))?),
             ("transfer-encoding", "chunked") => chunked = true,
             ("connection", "close") => stays = false,
+            ("retry-after", value) => retry_after = Some(value.to_owned()),
             _ => {}
         }
     }
@@ -151,5 +154,5 @@ fn read(stream: &mut BufReader<Box<dyn Stream>>) -> std::io::Result<(Answer, boo
         stays = false;
         stream.read_to_end(&mut body)?;
     }
-    Ok((Answer { status, body: String::from_utf8_lossy(&body).into_owned() }, stays))
+    Ok((Answer { status, body: String::from_utf8_lossy(&body).into_owned(), retry_after }, stays))
 }

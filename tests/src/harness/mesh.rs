@@ -137,6 +137,14 @@ impl Mesh {
             }));
     }
 
+    /// `kuma-cp migrate up`: prepares the database of the settings.
+    pub fn migrate(&self) {
+        let mut command = Command::new(Programs::get().path("kuma-cp"));
+        command.args(["migrate", "up"]).env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// A second control plane with ports and a folder of its own, but for these settings; and its log.
     pub fn another_cp(&self, settings: &[(&str, &str)]) -> (Process, PathBuf) {
         let home = self.path("another");
@@ -201,7 +209,7 @@ impl Mesh {
             let client = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build()?;
             let answer = client.post(url).header("content-type", "application/json").body(body).send().await?;
             let status = answer.status().as_u16();
-            Ok(Answer { status, body: answer.text().await? })
+            Ok(Answer { status, body: answer.text().await?, retry_after: None })
         };
         runtime.block_on(call).map_err(|error: reqwest::Error| format!("{error:?}"))
     }

@@ -35,7 +35,7 @@ pub struct Relay {
 
 #[derive(Debug)]
 struct Shared {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     held: Mutex<Vec<i32>>,
     /// Sockets of clients that were let through since the last call of `hold`.
     passed: Mutex<Vec<String>>,
@@ -65,7 +65,7 @@ impl Relay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            target,
+            target: Mutex::new(target),
             held: Mutex::default(),
             passed: Mutex::default(),
             faults: Mutex::default(),
@@ -94,6 +94,11 @@ impl Relay {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on new connections go to this server, as a load balancer has it when another one has failed.
+    pub fn set_target(&self, target: SocketAddr) {
+        *self.shared.target.lock().unwrap() = target;
     }
 
     /// From now on new connections of these processes wait.
@@ -232,8 +237,9 @@ fn relay(shared: &Shared, connection: &Connection) {
     if !shared.comes_through(connection, Instant::now(), false) {
         return;
     }
+    let target = *shared.target.lock().unwrap();
     // A server that is away looks like one that hangs up.
-    let Ok(server) = TcpStream::connect(shared.target) else { return };
+    let Ok(server) = TcpStream::connect(target) else { return };
     let server = connection.server.get_or_init(|| server);
     for socket in [client, server] {
         // Either of them may be gone already.

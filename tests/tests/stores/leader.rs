@@ -20,15 +20,15 @@ use crate::scene::{create, database, open, settings, stored, team, unavailable, 
 /// Longer than any takeover.
 const LONG: Duration = Duration::from_secs(20);
 
-struct Instance {
+pub(crate) struct Instance {
     leads: watch::Receiver<bool>,
-    gone: watch::Receiver<BTreeSet<Arc<str>>>,
+    pub(crate) gone: watch::Receiver<BTreeSet<Arc<str>>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Instance {
-    fn start(database: &Database, name: &str) -> Self {
+    pub(crate) fn start(database: &Database, name: &str) -> Self {
         let (leads, channel) = watch::channel(false);
         let (gone, absent) = watch::channel(BTreeSet::new());
         let target = Target::new(&settings(database));
@@ -38,7 +38,7 @@ impl Instance {
         Self { leads: channel, gone: absent, stop, task }
     }
 
-    async fn becomes(&self, leads: bool) {
+    pub(crate) async fn becomes(&self, leads: bool) {
         let mut told = self.leads.clone();
         let waited = tokio::time::timeout(LONG, told.wait_for(|now| *now == leads)).await;
         assert!(waited.is_ok(), "it does not become {leads}");
@@ -49,7 +49,7 @@ impl Instance {
     }
 
     /// As if its process had been killed.
-    fn die(&self) {
+    pub(crate) fn die(&self) {
         self.task.abort();
     }
 }

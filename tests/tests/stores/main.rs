@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a step that fails fails the test")]
 
 mod faults;
+mod gone;
 mod histories;
 mod kill;
 mod leader;

@@ -107,7 +107,7 @@ pub(crate) fn bad_bodies_change_nothing() {
         assert!(answer.body.contains(says), "{what}: {}", answer.body);
         assert_eq!(written(&mesh), before, "{what}");
     }
-    let Answer { status, body } = Client::new(mesh.api)
+    let Answer { status, body, .. } = Client::new(mesh.api)
         .send("PUT", "/meshes/default/meshtimeouts/t", &[("content-type", "application/yaml")], b"type: MeshTimeout")
         .unwrap();
     assert_eq!((status, body.as_str()), (415, "415: Unsupported Media Type"));

@@ -3,6 +3,7 @@
 mod faults;
 mod impostors;
 mod input;
+mod instances;
 mod metrics;
 mod names;
 mod refusals;
@@ -23,6 +24,9 @@ pub(crate) const ALL: &[Case] = &[
     ("backend_stopped", faults::backend_stopped),
     ("backend_killed", faults::backend_killed),
     ("envoy_killed", faults::envoy_killed),
+    ("instance_ends", instances::instance_ends),
+    ("instance_stands_still", instances::instance_stands_still),
+    ("database_away", instances::database_away),
     ("taken_port_is_refused", refusals::taken_port_is_refused),
     ("bad_regex_is_refused", refusals::bad_regex_is_refused),
     ("bad_bodies_change_nothing", input::bad_bodies_change_nothing),
