@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kuma_core::{
     resource::{AnyResource, Key},
-    store::{Store, StoreError, WatchEvent, Write},
+    store::{Author, Store, StoreError, WatchEvent, Write},
 };
 
 use crate::ownership::owner_of;
@@ -34,7 +34,8 @@ async fn all(store: &dyn Store) -> Result<BTreeMap<Key, AnyResource>, StoreError
 }
 
 /// Copies everything in one batch, so that the new store holds all of it or nothing, then reads it back and compares.
-/// Labels, specs, statuses and owners are those of the old store; times are those of the copy. The number of objects.
+/// Labels, specs, statuses and owners are those of the old store; times are those of the copy, with which histories begin.
+/// The number of objects.
 ///
 /// # Errors
 /// [`CopyError`]; but for [`CopyError::Differs`] nothing was written.
@@ -47,7 +48,7 @@ pub async fn copy(from: &dyn Store, to: &dyn Store) -> Result<usize, CopyError> 
     if objects.is_empty() {
         return Err(CopyError::Empty);
     }
-    to.write(in_order(&objects)).await?;
+    to.write_as(Author::part("store copy"), in_order(&objects)).await?;
     let copied = all(to).await?;
     for (key, object) in &objects {
         if !copied.get(key).is_some_and(|copy| copy.same_content(object)) {
