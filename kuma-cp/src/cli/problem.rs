@@ -50,6 +50,13 @@ pub(super) fn of(error: &Error, mut command: Command) -> Parsed {
             let reason = error.source().map(ToString::to_string).unwrap_or_default();
             format!("invalid argument {value:?} for {flag:?} flag: {reason}")
         }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = match error.get(ContextKind::InvalidArg) {
+                Some(ContextValue::Strings(texts)) => texts.join(", "),
+                _ => String::new(),
+            };
+            format!("missing {missing}; with --help the command shows how it is used")
+        }
         _ => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();

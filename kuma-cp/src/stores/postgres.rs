@@ -54,7 +54,7 @@ pub struct PostgresStore {
 }
 
 /// A lock of the table `locks`, and the instance that has to hold it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence {
     /// Name of the lock.
     pub lock: Arc<str>,

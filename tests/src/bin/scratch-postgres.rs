@@ -12,18 +12,7 @@ use tests::harness::postgres::Postgres;
 
 fn main() {
     let server = Postgres::start();
-    let database = server.fresh_database();
-    kuma_cp::tls::install_provider();
-    let settings = kuma_cp::config::Postgres {
-        host: database.address.ip().to_string(),
-        port: database.address.port().into(),
-        user: database.user.clone(),
-        password: database.password.as_str().into(),
-        db_name: database.name.clone(),
-        ..kuma_cp::config::Postgres::default()
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(kuma_cp::stores::postgres::migrate(&settings)).unwrap();
+    let database = server.fresh_database().migrated();
     for (name, value) in database.environment() {
         println!("{name}={value}");
     }

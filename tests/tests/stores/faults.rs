@@ -10,15 +10,14 @@ use tests::harness::{
 };
 
 use crate::scene::{
-    PATIENCE, available, create, migrated, next, open, settings, shows, stored, team, unavailable, update, watch,
-    workload,
+    PATIENCE, available, create, next, open, settings, shows, stored, team, unavailable, update, watch, workload,
 };
 
 /// Reads go on, writes are refused, and afterwards one reset tells what others did meanwhile.
 #[tokio::test]
 async fn a_database_that_was_away_is_read_again_in_one_reset() {
     let server = Postgres::start();
-    let database = migrated(server.fresh_database());
+    let database = server.fresh_database().migrated();
     let store = open(&database).await;
     let kept = stored(&store, create(&workload("kept", "1"))).await;
     let mut events = watch(&store).await;
@@ -40,7 +39,7 @@ async fn a_database_that_was_away_is_read_again_in_one_reset() {
 #[tokio::test]
 async fn nothing_is_missed_when_the_session_is_lost() {
     let server = Postgres::start();
-    let database = migrated(server.fresh_database());
+    let database = server.fresh_database().migrated();
     let relay = Relay::start(0, database.address);
     let (far, near) = (open(&database.at(relay.address())).await, open(&database).await);
     let mut last = stored(&near, create(&workload("x", "start"))).await;
@@ -57,7 +56,7 @@ async fn nothing_is_missed_when_the_session_is_lost() {
 #[tokio::test]
 async fn nobody_waits_for_long() {
     let server = Postgres::start();
-    let database = migrated(server.fresh_database());
+    let database = server.fresh_database().migrated();
     let relay = Relay::start(0, database.address);
     let store = open(&database.at(relay.address())).await;
     stored(&store, create(&workload("x", "1"))).await;
@@ -81,7 +80,7 @@ async fn nobody_waits_for_long() {
 #[tokio::test]
 async fn connections_do_not_grow() {
     let server = Postgres::start();
-    let database = migrated(server.fresh_database());
+    let database = server.fresh_database().migrated();
     let store = open(&database).await;
     let writes = (0..500).map(|n| store.write(vec![create(&workload(&format!("w{n}"), "1"))]));
     for written in futures::future::join_all(writes).await {
@@ -98,7 +97,7 @@ async fn a_full_server_is_waited_for() {
     let server = Postgres::start_with(
         Settings::default().set("max_connections", "5").set("superuser_reserved_connections", "3"),
     );
-    let database = migrated(server.fresh_database());
+    let database = server.fresh_database().migrated();
     let (first, _second) = (open(&database).await, open(&database).await);
     let target = Target::new(&settings(&database));
     let error = PostgresStore::open(target, jiff::Timestamp::now).await.err().unwrap();
@@ -111,7 +110,7 @@ async fn a_full_server_is_waited_for() {
 #[tokio::test]
 async fn a_promoted_replica_is_followed() {
     let primary = Postgres::start_with(Settings::default().set("max_wal_senders", "4"));
-    let database = migrated(primary.fresh_database());
+    let database = primary.fresh_database().migrated();
     let replica = primary.replica();
     // One name for both, which leads to the one that is in charge.
     let (to_primary, to_replica) = (Relay::start(0, primary.address()), Relay::start(0, replica.address()));
@@ -140,7 +139,7 @@ async fn a_promoted_replica_is_followed() {
 #[tokio::test]
 async fn a_refusal_is_told_to_whom_it_concerns() {
     let server = Postgres::start();
-    let database = migrated(server.fresh_database());
+    let database = server.fresh_database().migrated();
     let store = open(&database).await;
     database.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

@@ -127,11 +127,15 @@ async fn a_stale_leader_writes_nothing() {
         store.write(vec![create(&workload("free", "1"))]),
     ];
     let outcomes = futures::future::join_all(writes).await;
+    // Also behind one that may, in the same transaction.
+    let writes = [b.write(vec![create(&workload("behind", "1"))]), a.write(vec![create(&workload("stale", "1"))])];
+    let [behind, stale] = <[_; 2]>::try_from(futures::future::join_all(writes).await).unwrap();
+    assert!(behind.is_ok() && stale.is_err(), "{behind:?} {stale:?}");
     let why = outcomes[0].as_ref().unwrap_err().to_string();
     assert!(why.contains("leads"), "{why}");
     assert!(outcomes[1].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
     assert_eq!((team(&store, "stale").await, team(&store, "early").await), (None, None));
-    assert_eq!(database.sql("SELECT string_agg(name, ' ' ORDER BY name) FROM resources"), "free fresh x");
+    assert_eq!(database.sql("SELECT string_agg(name, ' ' ORDER BY name) FROM resources"), "behind free fresh x");
 }
 
 /// The leader learns which instances are not there any more.

@@ -12,7 +12,7 @@ use kuma_core::{
 };
 use kuma_cp::{
     config,
-    stores::postgres::{self, PostgresStore, Target, schema::Migrated},
+    stores::postgres::{PostgresStore, Target},
 };
 use tests::harness::postgres::{Database, Postgres};
 use tokio::sync::mpsc;
@@ -24,32 +24,12 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// The settings of a store on this database.
 pub(crate) fn settings(database: &Database) -> config::Postgres {
-    config::Postgres {
-        host: database.address.ip().to_string(),
-        port: database.address.port().into(),
-        user: database.user.clone(),
-        password: database.password.as_str().into(),
-        db_name: database.name.clone(),
-        connection_timeout: PATIENCE,
-        ..config::Postgres::default()
-    }
+    config::Postgres { connection_timeout: PATIENCE, ..database.settings() }
 }
 
 /// A database of a server that all tests share, migrated.
 pub(crate) fn database() -> Database {
-    migrated(Postgres::shared().fresh_database())
-}
-
-/// The same of another server.
-pub(crate) fn migrated(database: Database) -> Database {
-    let settings = settings(&database);
-    // Tests run in a runtime already.
-    let done = std::thread::spawn(move || {
-        kuma_cp::tls::install_provider();
-        tokio::runtime::Runtime::new().unwrap().block_on(postgres::migrate(&settings)).unwrap()
-    });
-    assert!(matches!(done.join().unwrap(), Migrated::From { before: None, .. }));
-    database
+    Postgres::shared().fresh_database().migrated()
 }
 
 pub(crate) async fn open(database: &Database) -> PostgresStore {

@@ -19,6 +19,7 @@ use rustls::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use serde::Deserialize;
@@ -257,7 +258,6 @@ impl Inbox {
 
 fn client_tls(settings: &config::PostgresTls) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let signatures = provider.signature_verification_algorithms.supported_schemes();
     let certificates = |path: &str| -> anyhow::Result<Vec<CertificateDer<'static>>> {
         let text = fs::read(path).with_context(|| format!("cannot read {path}"))?;
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -266,14 +266,14 @@ fn client_tls(settings: &config::PostgresTls) -> anyhow::Result<ClientConfig> {
         Ok(found)
     };
     let checks: Arc<dyn ServerCertVerifier> = if settings.mode == "verifyNone" {
-        Arc::new(Checks { chain: None, name: false, signatures })
+        Arc::new(Checks { chain: None, name: false, provider: provider.clone() })
     } else {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(&settings.ca_path)? {
             roots.add(certificate).with_context(|| format!("{} holds what is no CA", settings.ca_path))?;
         }
         let chain = WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone()).build()?;
-        Arc::new(Checks { chain: Some(chain), name: settings.mode == "verifyFull", signatures })
+        Arc::new(Checks { chain: Some(chain), name: settings.mode == "verifyFull", provider: provider.clone() })
     };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -297,7 +297,7 @@ fn client_tls(settings: &config::PostgresTls) -> anyhow::Result<ClientConfig> {
 struct Checks {
     chain: Option<Arc<WebPkiServerVerifier>>,
     name: bool,
-    signatures: Vec<SignatureScheme>,
+    provider: Arc<CryptoProvider>,
 }
 
 impl ServerCertVerifier for Checks {
@@ -326,8 +326,7 @@ impl ServerCertVerifier for Checks {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &provider.signature_verification_algorithms)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -336,11 +335,10 @@ impl ServerCertVerifier for Checks {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &provider.signature_verification_algorithms)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.signatures.clone()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -298,7 +298,8 @@ impl Keeper {
     /// Does a group in one transaction; its number, unless nothing was written but deletions.
     async fn commit(&self, group: &Group, requests: &VecDeque<Request>) -> Result<Option<i64>, Fault> {
         let Session::Up(link) = &self.session else { return Err(Fault::Lost("there is no session".into())) };
-        let fences: Vec<&Fence> = group.planned.iter().filter_map(|p| requests[p.request].fence.as_ref()).collect();
+        let fences: BTreeSet<&Fence> =
+            group.planned.iter().filter_map(|p| requests[p.request].fence.as_ref()).collect();
         let committing = AtomicBool::new(false);
         let transaction = async {
             let outcome = link.begin(&group.deletes, &group.updates, &group.inserts, &group.records).await?;
@@ -306,11 +307,11 @@ impl Keeper {
                 link.roll_back().await?;
                 return Ok(Err(Fault::Again));
             }
-            if let Some(Fence { lock, instance }) = fences.first()
-                && !link.leads(lock, instance).await?
-            {
-                link.roll_back().await?;
-                return Ok(Err(Fault::Fenced));
+            for Fence { lock, instance } in fences {
+                if !link.leads(lock, instance).await? {
+                    link.roll_back().await?;
+                    return Ok(Err(Fault::Fenced));
+                }
             }
             committing.store(true, Ordering::Relaxed);
             link.commit().await?;

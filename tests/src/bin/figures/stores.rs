@@ -14,7 +14,7 @@ use tests::harness::{
     PATIENCE, http,
     http::Client,
     mesh::Mesh,
-    postgres::{Database, Postgres, Settings},
+    postgres::{Postgres, Settings},
 };
 
 use crate::{footprint::resident, sample::Sample, table::Row};
@@ -41,25 +41,11 @@ pub(crate) fn measure() -> Vec<Row> {
     }
     // As it runs outside of tests: every commit waits for the disk.
     let server = Postgres::start_with(Settings::default().durable());
-    let database = server.fresh_database();
-    migrate(&database);
+    let database = server.fresh_database().migrated();
     let environment = database.environment();
     let settings: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     rows.extend(of("postgres", Mesh::start_with(&settings), Some(&settings)));
     rows
-}
-
-fn migrate(database: &Database) {
-    let settings = kuma_cp::config::Postgres {
-        host: database.address.ip().to_string(),
-        port: database.address.port().into(),
-        user: database.user.clone(),
-        password: database.password.as_str().into(),
-        db_name: database.name.clone(),
-        ..kuma_cp::config::Postgres::default()
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(kuma_cp::stores::postgres::migrate(&settings)).unwrap();
 }
 
 fn of(store: &str, mut mesh: Mesh, shared: Option<&[(&str, &str)]>) -> Vec<Row> {

@@ -1,6 +1,11 @@
 //! One database of a server, and SQL for assertions and faults.
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, process::Stdio};
+use std::{io::Write, net::SocketAddr, path::PathBuf, process::Stdio, thread};
+
+use kuma_cp::{
+    config,
+    stores::{self, postgres::schema::Migrated},
+};
 
 use super::account::Account;
 
@@ -83,6 +88,29 @@ impl Database {
             ("KUMA_STORE_POSTGRES_PASSWORD", self.password.clone()),
             ("KUMA_STORE_POSTGRES_DB_NAME", self.name.clone()),
         ]
+    }
+
+    /// The settings of a store that keeps its resources here.
+    pub fn settings(&self) -> config::Postgres {
+        config::Postgres {
+            host: self.address.ip().to_string(),
+            port: self.address.port().into(),
+            user: self.user.clone(),
+            password: self.password.as_str().into(),
+            db_name: self.name.clone(),
+            ..config::Postgres::default()
+        }
+    }
+
+    /// Makes the tables of an empty database; it again. May be called within a runtime.
+    pub fn migrated(self) -> Self {
+        let settings = self.settings();
+        let migrating = thread::spawn(move || {
+            kuma_cp::tls::install_provider();
+            tokio::runtime::Runtime::new().unwrap().block_on(stores::postgres::migrate(&settings)).unwrap()
+        });
+        assert!(matches!(migrating.join().unwrap(), Migrated::From { before: None, .. }), "the database is not empty");
+        self
     }
 
     /// Runs statements as the superuser; rows as lines, columns split by `|`.
