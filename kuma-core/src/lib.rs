@@ -10,6 +10,7 @@ pub mod defaults;
 pub mod document;
 pub mod duration;
 pub mod engine;
+pub mod foreign;
 pub mod hostname;
 pub mod ir;
 pub mod json;

@@ -8,6 +8,7 @@ use serde::de::Error as _;
 use serde_json::Value;
 
 use crate::{
+    foreign::Foreign,
     meta::Meta,
     policies::policy::Policy,
     resource::{AnyBody, AnyResource, Body, Spec},
@@ -147,7 +148,7 @@ fn parse<S: Spec>(meta: Meta, spec: Value, status: Option<Value>) -> Result<AnyR
         _ => S::Status::default(),
     };
     let body: Arc<dyn AnyBody> = Arc::new(Body { spec, status });
-    Ok(AnyResource { meta, body })
+    Ok(AnyResource::of(meta, body))
 }
 
 macro_rules! registry {
@@ -259,12 +260,26 @@ impl Kind {
     pub fn name(self) -> &'static str {
         self.descriptor().name
     }
-    /// Decodes spec and status (JSON) of this kind; unknown fields are ignored, as a store must.
+    /// Decodes spec and status (JSON) of this kind; unknown fields are dropped.
     ///
     /// # Errors
     /// The decoder's text with the path of the field.
     pub fn decode(self, meta: Meta, spec: Value, status: Option<Value>) -> Result<AnyResource, serde_json::Error> {
         (self.parser())(meta, spec, status)
+    }
+    /// Decodes spec and status as they are stored; unknown fields are kept, see [`crate::foreign`].
+    ///
+    /// # Errors
+    /// The decoder's text with the path of the field.
+    pub fn decode_stored(
+        self,
+        meta: Meta,
+        spec: Value,
+        status: Option<Value>,
+    ) -> Result<AnyResource, serde_json::Error> {
+        let read = self.decode(meta, spec.clone(), status.clone())?;
+        let foreign = Foreign::of(&*read.body, spec, status);
+        Ok(AnyResource { foreign, ..read })
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
+    foreign::Foreign,
     kri::Kri,
     meta::Meta,
     registry::{Descriptor, Kind, Shape},
@@ -140,6 +141,8 @@ pub struct AnyResource {
     pub meta: Meta,
     /// Spec and status.
     pub body: Arc<dyn AnyBody>,
+    /// What was stored with exactly this body beside what it knows.
+    pub(crate) foreign: Option<Arc<Foreign>>,
 }
 
 /// A resource whose kind is known. Cloning is cheap.
@@ -174,20 +177,24 @@ impl<S: Spec> Resource<S> {
     }
     /// Without its type, for the edges.
     pub fn erase(&self) -> AnyResource {
-        AnyResource { meta: self.meta.clone(), body: self.body.clone() }
+        AnyResource { meta: self.meta.clone(), body: self.body.clone(), foreign: None }
     }
 }
 
 impl<S: Spec> From<Resource<S>> for AnyResource {
     fn from(resource: Resource<S>) -> Self {
-        Self { meta: resource.meta, body: resource.body }
+        Self { meta: resource.meta, body: resource.body, foreign: None }
     }
 }
 
 impl AnyResource {
+    /// A resource from its parts.
+    pub fn of(meta: Meta, body: Arc<dyn AnyBody>) -> Self {
+        Self { meta, body, foreign: None }
+    }
     /// A resource from its typed parts.
     pub fn new<S: Spec>(meta: Meta, spec: S, status: S::Status) -> Self {
-        Self { meta, body: Arc::new(Body { spec, status }) }
+        Self::of(meta, Arc::new(Body { spec, status }))
     }
     /// Kind of the resource.
     pub fn kind(&self) -> Kind {
@@ -235,7 +242,7 @@ impl AnyResource {
     }
     /// The same spec under other metadata.
     pub fn with_meta(&self, meta: Meta) -> Self {
-        Self { meta, body: self.body.clone() }
+        Self { meta, body: self.body.clone(), foreign: self.foreign.clone() }
     }
     /// The same spec with the status of another object of the kind, or without one.
     pub fn with_status_of(&self, other: Option<&Self>) -> Self {
@@ -243,7 +250,34 @@ impl AnyResource {
             Some(other) => self.body.with_status_of(&*other.body),
             None => self.body.without_status(),
         };
-        Self { meta: self.meta.clone(), body }
+        Self::of(self.meta.clone(), body)
+    }
+    /// The spec as it is stored: with fields that this version does not know.
+    pub fn stored_spec(&self) -> Value {
+        let foreign = self.foreign.as_ref().and_then(|foreign| foreign.spec());
+        foreign.cloned().unwrap_or_else(|| self.body.spec_json())
+    }
+    /// The status as it is stored: with fields that this version does not know. `None` if there is none.
+    pub fn stored_status(&self) -> Option<Value> {
+        let foreign = self.foreign.as_ref().and_then(|foreign| foreign.status());
+        foreign.cloned().or_else(|| self.body.status_json())
+    }
+    /// Equal specs, fields that this version does not know included.
+    pub fn same_stored_spec(&self, other: &Self) -> bool {
+        let foreign = |resource: &Self| resource.foreign.as_ref().and_then(|foreign| foreign.spec().cloned());
+        self.body.spec_eq(&*other.body) && foreign(self) == foreign(other)
+    }
+    /// This object, with fields that this version does not know taken over from what it was before.
+    #[must_use]
+    pub fn carrying(self, before: &Self) -> Self {
+        let foreign = before.foreign.as_ref().and_then(|foreign| foreign.carried(before, &self));
+        Self { foreign, ..self }
+    }
+    /// This object in the place of another one: unknown fields are those of its own spec and of the other's status.
+    #[must_use]
+    pub(crate) fn replacing(self, before: &Self) -> Self {
+        let status = before.clone().foreign.and_then(|foreign| foreign.carried(before, &self));
+        Self { foreign: Foreign::joined(self.foreign.as_deref(), status.as_deref()), ..self }
     }
     /// Same content: labels, spec and status (times and version are not compared).
     pub fn same_content(&self, other: &Self) -> bool {

@@ -58,7 +58,7 @@ fn stored(position: usize, mut document: Value) -> AnyResource {
     let created = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(position.try_into().unwrap());
     let labels = labels::compute(&Site::zone("default"), &resource).into();
     let meta = Meta { labels, created, ..resource.meta.clone() };
-    AnyResource { meta, ..resource }
+    resource.with_meta(meta)
 }
 
 fn planned(input: &Path) -> Planned {

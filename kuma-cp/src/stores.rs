@@ -4,7 +4,11 @@ pub mod copy;
 pub mod postgres;
 pub mod sqlite;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::bail;
 use jiff::Timestamp;
@@ -46,21 +50,32 @@ impl Opened {
     }
 }
 
-/// Opens the store that a configuration names for a command that reads and writes it once.
+/// Says which objects nothing is done about.
+fn tell_unknown(unknown: &BTreeMap<String, usize>) {
+    for (kind, count) in unknown {
+        tracing::warn!(
+            target: "kuma-cp.store", kind, count,
+            "this version has no such kind: its objects stay where they are, and count for nothing"
+        );
+    }
+}
+
+/// Opens the store that a configuration names for a command that reads and writes it once; and how many objects are in it
+/// of kinds that this version does not have, by kind.
 ///
 /// # Errors
 /// A store that cannot be opened by two programs at once, has nothing that lasts, or does not open.
-pub async fn open_once(config: &config::Store) -> anyhow::Result<Arc<dyn Store>> {
+pub async fn open_once(config: &config::Store) -> anyhow::Result<(Arc<dyn Store>, BTreeMap<String, usize>)> {
     match StoreType::from_name(&config.kind) {
         Some(StoreType::Sqlite) => {
             let (store, found) = SqliteStore::open(Path::new(&config.sqlite.dir), Timestamp::now)?;
             anyhow::ensure!(found.put_aside.is_empty(), "objects cannot be read: {}", found.put_aside.join("; "));
-            Ok(Arc::new(store))
+            Ok((Arc::new(store), found.unknown))
         }
         Some(StoreType::Postgres) => {
             let (store, found) = PostgresStore::open(Target::new(&config.postgres), Timestamp::now).await?;
             anyhow::ensure!(found.unreadable.is_empty(), "objects cannot be read: {}", found.unreadable.join("; "));
-            Ok(Arc::new(store))
+            Ok((Arc::new(store), found.unknown))
         }
         _ => bail!("store type {:?} keeps nothing that could be copied: there are sqlite and postgres", config.kind),
     }
@@ -90,6 +105,7 @@ pub async fn open(
             for text in &found.put_aside {
                 tracing::warn!(target: "kuma-cp.store", "an object cannot be read and was put aside: {text}");
             }
+            tell_unknown(&found.unknown);
             Ok(Opened::alone(Arc::new(store), true))
         }
         Some(StoreType::Postgres) => {
@@ -103,6 +119,7 @@ pub async fn open(
             for text in &found.unreadable {
                 tracing::warn!(target: "kuma-cp.store", "{text}");
             }
+            tell_unknown(&found.unknown);
             let (leads, leadership) = watch::channel(false);
             let (tell_gone, gone) = watch::channel(BTreeSet::new());
             let lock: Arc<str> = lock::LEADER.into();

@@ -2,20 +2,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use jiff::{Timestamp, tz::TimeZone};
+use kuma_core::{
+    meta::{Labels, Meta},
+    registry::Kind,
+    resource::AnyResource,
+    store::Store,
+};
 use kuma_cp::api::{Scheme, Site, over_memory, router};
 
-/// Where an API answers.
-async fn control_plane() -> SocketAddr {
-    let mut context = over_memory(Site::zone("default"), []).await.unwrap();
+/// Where an API answers, and what it keeps things in.
+async fn control_plane(holds: Vec<AnyResource>) -> (SocketAddr, Arc<dyn Store>) {
+    let mut context = over_memory(Site::zone("default"), holds).await.unwrap();
+    let store = context.store.clone();
     kumactl::version::VERSION.clone_into(&mut context.about.version);
     let app = router(context.into(), Scheme::Http).into_make_service_with_connect_info::<SocketAddr>();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
-    address
+    (address, store)
 }
 
 struct Kumactl {
@@ -24,12 +31,17 @@ struct Kumactl {
 
 impl Kumactl {
     async fn new() -> Self {
+        Self::over(Vec::new()).await.0
+    }
+
+    async fn over(holds: Vec<AnyResource>) -> (Self, Arc<dyn Store>) {
         kuma_cp::tls::install_provider();
         let kumactl = Self { folder: tempfile::tempdir().unwrap() };
-        let address = format!("http://{}", control_plane().await);
+        let (address, store) = control_plane(holds).await;
+        let address = format!("http://{address}");
         kumactl.run(&["config", "control-planes", "add", "--name", "cp", "--address", &address], "").await;
         kumactl.run(&["apply", "-f", "-"], "type: Mesh\nname: default").await;
-        kumactl
+        (kumactl, store)
     }
 
     /// Output and errors of a command that is good.
@@ -115,4 +127,24 @@ async fn whatever_was_is_again() {
     }
     let (said, good) = kumactl.tried(&["history", "meshtimeout", "t-2"], "").await;
     assert!(!good && said.contains("there is no MeshTimeout with name \"t-2\""), "{said}");
+}
+
+/// Fields that no document shows, because only a newer program knows them.
+#[tokio::test]
+async fn what_is_unknown_of_a_revision_comes_back_with_it() {
+    let spec = serde_json::json!({"selector": {"dataplaneLabels": {"matchLabels": {"a": "b"}}}, "ports": [{"port": 80}],
+        "future": {"deep": 1}});
+    let meta = Meta::new("default", "s-1", Labels::new());
+    let service = Kind::MeshService.decode_stored(meta, spec, None).unwrap();
+    let (kumactl, store) = Kumactl::over(vec![service.clone()]).await;
+    let future = async || store.get(&service.key()).await.unwrap().unwrap().stored_spec()["future"].clone();
+    assert_eq!(future().await["deep"], 1);
+    let second = "{type: MeshService, mesh: default, name: s-1, spec: {selector: {}, ports: [{port: 81}]}}";
+    kumactl.run(&["apply", "-f", "-"], second).await;
+    assert!(future().await.is_null(), "what a user applies is all that there is");
+    kumactl.run(&["rollback", "meshservice", "s-1", "--revision", "1"], "").await;
+    assert_eq!(future().await["deep"], 1);
+    kumactl.run(&["delete", "meshservice", "s-1"], "").await;
+    kumactl.run(&["rollback", "meshservice", "s-1", "--revision", "3"], "").await;
+    assert_eq!(future().await["deep"], 1);
 }

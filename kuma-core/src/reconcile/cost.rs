@@ -57,7 +57,9 @@ impl Settled {
 
 fn stored(write: &Write) -> Change {
     let now = match write {
-        Write::Create { resource, .. } | Write::Update { resource, .. } => Some(resource.clone()),
+        Write::Create { resource, .. } | Write::Update { resource, .. } | Write::Replace { resource, .. } => {
+            Some(resource.clone())
+        }
         Write::Delete { .. } => None,
     };
     Change { key: write.key(), now }

@@ -127,7 +127,9 @@ impl World {
     fn write(&mut self, writes: &[Write]) {
         for write in writes {
             match write {
-                Write::Create { resource, .. } | Write::Update { resource, .. } => self.put(resource.clone()),
+                Write::Create { resource, .. } | Write::Update { resource, .. } | Write::Replace { resource, .. } => {
+                    self.put(resource.clone());
+                }
                 Write::Delete { key, .. } => self.note(key.clone(), None),
             }
         }

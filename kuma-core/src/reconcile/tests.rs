@@ -44,7 +44,7 @@ fn apply(state: &MeshState, outcome: &Outcome) -> MeshState {
     let mut all: BTreeMap<Key, AnyResource> = state.all().map(|r| (r.key(), r.clone())).collect();
     for write in &outcome.writes {
         match write {
-            Write::Create { resource, .. } | Write::Update { resource, .. } => {
+            Write::Create { resource, .. } | Write::Update { resource, .. } | Write::Replace { resource, .. } => {
                 all.insert(resource.key(), resource.clone());
             }
             Write::Delete { key, .. } => {

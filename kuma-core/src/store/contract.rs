@@ -3,10 +3,12 @@
 //! Each law takes an empty store. Texts of failures name the law that was broken, not the backend.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "these are tests, shared by crates")]
 
+mod foreign;
 mod histories;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+pub use foreign::*;
 pub use histories::*;
 use tokio::sync::mpsc;
 
@@ -49,6 +51,8 @@ macro_rules! store_contract {
             cascades_leave_revisions,
             histories_are_bounded,
             each_of_many_writers_leaves_a_revision,
+            unknown_fields_stay_until_they_are_replaced,
+            unknown_fields_are_in_revisions,
         ]);
     };
     (@laws $test:meta, $make:expr, [$($law:ident),* $(,)?]) => {

@@ -121,7 +121,7 @@ impl Content {
     /// Of an object as it is.
     pub fn of(resource: &AnyResource) -> Self {
         let labels = json!(*resource.meta.labels);
-        Self(format!(r#"{{"labels":{labels},"spec":{}}}"#, resource.body.spec_json()).into())
+        Self(format!(r#"{{"labels":{labels},"spec":{}}}"#, resource.stored_spec()).into())
     }
 
     /// As it was kept.
@@ -143,7 +143,7 @@ impl Content {
         let labels: Labels =
             serde_json::from_value(content["labels"].take()).map_err(|fault| format!("labels: {fault}"))?;
         let meta = Meta::new(key.mesh.clone(), key.name.clone(), labels);
-        key.kind.decode(meta, content["spec"].take(), None).map_err(|fault| format!("spec: {fault}"))
+        key.kind.decode_stored(meta, content["spec"].take(), None).map_err(|fault| format!("spec: {fault}"))
     }
 }
 
@@ -193,7 +193,7 @@ pub fn keeps_content(kind: Kind) -> bool {
 /// goes is no change of it.
 fn unprobed(resource: &AnyResource) -> AnyResource {
     match resource.spec::<Dataplane>().and_then(Dataplane::unprobed) {
-        Some(plain) => AnyResource::new(resource.meta.clone(), plain, NoStatus {}),
+        Some(plain) => AnyResource::new(resource.meta.clone(), plain, NoStatus {}).carrying(resource),
         None => resource.clone(),
     }
 }
@@ -215,7 +215,7 @@ impl Record {
         let action = match (before, after) {
             (None, None) => return None,
             (Some(before), Some(after))
-                if before.meta.labels == after.meta.labels && before.body.spec_eq(&*after.body) =>
+                if before.meta.labels == after.meta.labels && before.same_stored_spec(after) =>
             {
                 return None;
             }

@@ -92,15 +92,19 @@ impl Ledger {
         let mut entries = BTreeMap::new();
         let mut resources = Vec::with_capacity(batch.len());
         for write in batch {
+            let replaces = matches!(write, Write::Replace { .. });
             let entry = match write {
                 Write::Create { mut resource, owner } => {
                     resource.meta.created = now;
                     Entry { resource, owner }
                 }
-                Write::Update { mut resource, .. } => {
+                Write::Update { mut resource, .. } | Write::Replace { mut resource, .. } => {
                     let stored = self.objects.get(&resource.key());
                     let owner = stored.and_then(|entry| entry.owner.clone());
                     resource.meta.created = stored.map_or(now, |entry| entry.resource.meta.created);
+                    if let Some(Entry { resource: before, .. }) = stored {
+                        resource = if replaces { resource.replacing(before) } else { resource.carrying(before) };
+                    }
                     Entry { resource, owner }
                 }
                 Write::Delete { key, .. } => {
@@ -199,10 +203,10 @@ impl Ledger {
                     }
                     plan.touched.insert(key, Fate::Written { owner: owner.clone() });
                 }
-                Write::Update { .. } | Write::Delete { .. } if !plan.exists(&key) => {
+                Write::Update { .. } | Write::Replace { .. } | Write::Delete { .. } if !plan.exists(&key) => {
                     return Err(StoreError::NotFound(key));
                 }
-                Write::Update { expected, .. } => {
+                Write::Update { expected, .. } | Write::Replace { expected, .. } => {
                     plan.expect(&key, *expected)?;
                     let owner = self.objects.get(&key).and_then(|entry| entry.owner.clone());
                     plan.touched.insert(key, Fate::Written { owner });

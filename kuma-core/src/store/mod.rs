@@ -32,8 +32,15 @@ pub enum Write {
         /// Object that owns it.
         owner: Option<Key>,
     },
-    /// Must exist at this version.
+    /// Must exist at this version. Fields that this version of the program does not know stay.
     Update {
+        /// What to store; times and version are ignored.
+        resource: AnyResource,
+        /// Version that the writer has read.
+        expected: Version,
+    },
+    /// Must exist at this version. Nothing of the former spec stays, what is unknown of it included.
+    Replace {
         /// What to store; times and version are ignored.
         resource: AnyResource,
         /// Version that the writer has read.
@@ -52,7 +59,9 @@ impl Write {
     /// Key of the object that is written.
     pub fn key(&self) -> Key {
         match self {
-            Self::Create { resource, .. } | Self::Update { resource, .. } => resource.key(),
+            Self::Create { resource, .. } | Self::Update { resource, .. } | Self::Replace { resource, .. } => {
+                resource.key()
+            }
             Self::Delete { key, .. } => key.clone(),
         }
     }

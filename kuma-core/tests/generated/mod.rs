@@ -18,7 +18,7 @@ pub(crate) fn stored(mut document: Value) -> AnyResource {
     }
     let resource = from_rest(kind, &document).unwrap_or_else(|e| panic!("{e}: {document}")).resource;
     let labels = labels::compute(&Site::zone("default"), &resource).into();
-    AnyResource { meta: Meta { labels, ..resource.meta.clone() }, ..resource }
+    resource.with_meta(Meta { labels, ..resource.meta.clone() })
 }
 
 /// A service with one port, its virtual address made from its number.

@@ -30,7 +30,7 @@ pub async fn over_memory(
     let store = Arc::new(MemoryStore::new(Timestamp::now));
     for resource in resources {
         let write = match store.get(&resource.key()).await? {
-            Some(old) => Write::Update { resource, expected: old.meta.version },
+            Some(old) => Write::Replace { resource, expected: old.meta.version },
             None => Write::Create { resource, owner: None },
         };
         store.write(vec![write]).await?;

@@ -56,6 +56,7 @@ pub(super) async fn put(context: &ApiContext, asked: &Asked, key: &Key) -> Resul
     refuse_read_only(context, key.kind)?;
     mesh_exists(&asked.state, &key.mesh)?;
     let received = json::from_text(key.kind, &asked.body).map_err(unreadable)?;
+    let former = former(context, asked, key).await?;
     let mut retried = false;
     loop {
         let stored = context.store.get(key).await.map_err(|e| Problem::store(PROCESS, &e))?;
@@ -66,11 +67,15 @@ pub(super) async fn put(context: &ApiContext, asked: &Asked, key: &Key) -> Resul
             admit::workload(site, &received.resource)?;
         }
         let resource = admit::write(site, &received.resource, stored.as_ref())?;
+        let resource = match &former {
+            Some(former) => resource.carrying(former),
+            None => resource,
+        };
         let warnings = resource.warnings();
         let (status, title, batch) = match stored {
             Some(stored) => {
-                let update = Write::Update { resource, expected: stored.meta.version };
-                (StatusCode::OK, UPDATE, vec![update])
+                let replacement = Write::Replace { resource, expected: stored.meta.version };
+                (StatusCode::OK, UPDATE, vec![replacement])
             }
             None => (StatusCode::CREATED, CREATE, creation(context, resource).await?),
         };
@@ -84,6 +89,15 @@ pub(super) async fn put(context: &ApiContext, asked: &Asked, key: &Key) -> Resul
             Err(error) => return Err(Problem::store(title, &error)),
         }
     }
+}
+
+/// What the object was at the revision that the request goes back to (`?revision=`): fields that this version does not
+/// know are in no body, and come back with the rest of it.
+async fn former(context: &ApiContext, asked: &Asked, key: &Key) -> Result<Option<AnyResource>, Problem> {
+    let Ok(number) = asked.query.get("revision").parse::<u64>() else { return Ok(None) };
+    let history = context.store.history(key).await.map_err(|e| Problem::store(PROCESS, &e))?;
+    let past = history.into_iter().find(|past| past.number == number).and_then(|past| past.content);
+    Ok(past.and_then(|content| content.resource(key).ok()))
 }
 
 /// Writes for the user who asked.

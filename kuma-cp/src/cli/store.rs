@@ -82,8 +82,11 @@ pub(super) fn run(command: &Command) -> anyhow::Result<()> {
             let (from, to) = (completed(load(file)?)?, completed(config::load(Some(to), [])?)?);
             let runtime = tokio::runtime::Runtime::new().context("could not start threads")?;
             let count = runtime.block_on(async {
-                let old = stores::open_once(&from.store).await.context("the store to copy from")?;
-                let new = stores::open_once(&to.store).await.context("the store to copy to")?;
+                let (old, unknown) = stores::open_once(&from.store).await.context("the store to copy from")?;
+                let (new, _) = stores::open_once(&to.store).await.context("the store to copy to")?;
+                for (kind, left) in unknown {
+                    eprintln!("{left} objects of kind {kind} stay behind: this version has no such kind");
+                }
                 anyhow::Ok(copy(&*old, &*new).await?)
             })?;
             let (old, new) = (&from.store.kind, &to.store.kind);

@@ -217,7 +217,7 @@ impl Connector {
                 Some(stored) if stored.same_content(&dataplane) => return Ok(()),
                 Some(stored) => {
                     let meta = kuma_core::meta::Meta { labels: dataplane.meta.labels.clone(), ..stored.meta.clone() };
-                    let resource = AnyResource { meta, body: dataplane.body.clone() };
+                    let resource = AnyResource::of(meta, dataplane.body.clone());
                     Write::Update { resource, expected: stored.meta.version }
                 }
                 None => Write::Create { resource: dataplane.clone(), owner: None },

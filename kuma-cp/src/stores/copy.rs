@@ -51,7 +51,7 @@ pub async fn copy(from: &dyn Store, to: &dyn Store) -> Result<usize, CopyError> 
     to.write_as(Author::part("store copy"), in_order(&objects)).await?;
     let copied = all(to).await?;
     for (key, object) in &objects {
-        if !copied.get(key).is_some_and(|copy| copy.same_content(object)) {
+        if !copied.get(key).is_some_and(|copy| copy.same_content(object) && copy.same_stored_spec(object)) {
             return Err(CopyError::Differs(format!("{} {:?} of mesh {:?}", key.kind, key.name, key.mesh)));
         }
     }

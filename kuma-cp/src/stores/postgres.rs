@@ -17,6 +17,7 @@ mod rows;
 pub mod schema;
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -110,6 +111,8 @@ pub struct Found {
     pub objects: usize,
     /// What is wrong with the others, which are left alone.
     pub unreadable: Vec<String>,
+    /// How many objects there are of kinds that this version does not have, by kind: they are left alone as well.
+    pub unknown: BTreeMap<String, usize>,
 }
 
 impl PostgresStore {
@@ -122,10 +125,11 @@ impl PostgresStore {
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> anyhow::Result<(Self, Found)> {
         let link = Link::open(&target).await.context("could not connect to postgres")?;
-        let (entries, unreadable) =
-            link.load().await.map_err(|error| anyhow::anyhow!("could not read from postgres: {}", said(&error)))?;
+        let refused = |error| anyhow::anyhow!("could not read from postgres: {}", said(&error));
+        let (entries, unreadable) = link.load().await.map_err(refused)?;
+        let unknown = link.unknown_kinds().await.map_err(refused)?;
         let shared = Shared::default();
-        let found = Found { objects: entries.len(), unreadable: unreadable.values().cloned().collect() };
+        let found = Found { objects: entries.len(), unreadable: unreadable.values().cloned().collect(), unknown };
         shared.replace(entries, &unreadable);
         let (requests, mailbox) = mpsc::channel(MAILBOX);
         let (questions, asked) = mpsc::channel(MAILBOX);

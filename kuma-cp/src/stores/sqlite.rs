@@ -14,6 +14,7 @@ mod tests;
 mod writer;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
@@ -80,6 +81,8 @@ pub struct Found {
     pub objects: usize,
     /// Objects that this version cannot read: they were put aside, each with the reason.
     pub put_aside: Vec<String>,
+    /// How many objects there are of kinds that this version does not have, by kind: they are left alone.
+    pub unknown: BTreeMap<String, usize>,
 }
 
 impl SqliteStore {
@@ -91,8 +94,8 @@ impl SqliteStore {
         let path = folder.join(FILE);
         let new = !path.exists();
         let mut file = File::open(&path)?;
-        let (ledger, put_aside) = file.load()?;
-        let found = Found { path, new, objects: ledger.len(), put_aside };
+        let rows::Loaded { ledger, put_aside, unknown } = file.load()?;
+        let found = Found { path, new, objects: ledger.len(), put_aside, unknown };
         let shared = Shared::default();
         shared.lock().0 = ledger.clone();
         let (writer, requests) = mpsc::channel(MAILBOX);

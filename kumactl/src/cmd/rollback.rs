@@ -42,7 +42,8 @@ pub(super) async fn run(session: &Session, args: &ArgMatches, streams: &mut Stre
     if args.get_flag("dry-run") {
         return Ok(());
     }
-    let answer = api.call(Method::PUT, &url, Some(&wanted)).await?;
+    // A control plane that keeps fields which no document shows brings those of the revision back as well.
+    let answer = api.call(Method::PUT, &format!("{url}?revision={number}"), Some(&wanted)).await?;
     if let Some(problem) = answer.problem() {
         return Err(anyhow!(problem.flat()).context(format!("{kind} {name:?} was not rolled back")));
     }

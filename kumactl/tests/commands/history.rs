@@ -145,7 +145,7 @@ async fn what_has_no_history_is_told_apart() {
 
 #[tokio::test]
 async fn a_rollback_shows_what_changes_and_applies_the_former_content() {
-    let (get, put) = (format!("GET {ITEM}"), format!("PUT {ITEM}"));
+    let (get, put) = (format!("GET {ITEM}"), format!("PUT {ITEM}?revision=3"));
     let now = resource("7s").to_string();
     let stub = stub(&[(&get, 200, &now), (&put, 200, r#"{"warnings": ["mind the gap"]}"#)]).await;
     let rollback = |revision| ["rollback", "meshtimeout", "mt-1", "-m", "demo", "--revision", revision];
@@ -173,7 +173,7 @@ async fn a_rollback_shows_what_changes_and_applies_the_former_content() {
 
 #[tokio::test]
 async fn a_rollback_creates_what_was_deleted_again() {
-    let put = format!("PUT {ITEM}");
+    let put = format!("PUT {ITEM}?revision=2");
     let stub = stub(&[(&put, 201, "{}")]).await;
     let done = stub.run(&["rollback", "meshtimeout", "mt-1", "-m", "demo", "--revision", "2"], "").await;
     assert!(done.good && done.out.starts_with("+ labels:\n"), "{done:?}");
@@ -192,7 +192,7 @@ async fn a_rollback_to_nothing_says_what_there_is() {
     }
     let refused = json!({"status": 400, "title": "Could not process a resource", "detail": "Resource is not valid",
         "invalid_parameters": [{"field": "spec.to", "reason": "no"}]});
-    let put = format!("PUT {ITEM}");
+    let put = format!("PUT {ITEM}?revision=2");
     let stub = self::stub(&[(&put, 400, &refused.to_string())]).await;
     let done = stub.run(&["rollback", "meshtimeout", "mt-1", "-m", "demo", "--revision", "2"], "").await;
     assert_eq!(

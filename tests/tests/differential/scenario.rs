@@ -266,5 +266,5 @@ fn labelled(resource: AnyResource, mesh: &str, position: usize) -> AnyResource {
     }
     let created = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(i64::try_from(position).unwrap_or_default());
     let meta = Meta { labels: labels.into(), created, ..resource.meta.clone() };
-    AnyResource { meta, ..resource }
+    resource.with_meta(meta)
 }

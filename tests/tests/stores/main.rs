@@ -13,6 +13,7 @@ mod scene;
 mod schema;
 mod shared;
 mod tls;
+mod unknown;
 
 mod contract {
     use std::sync::Arc;

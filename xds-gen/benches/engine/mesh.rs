@@ -233,7 +233,7 @@ fn resource(mut document: Value) -> AnyResource {
     let kind = document["type"].as_str().and_then(Kind::by_name).expect("a kind of the registry");
     let resource = from_rest(kind, &document).unwrap_or_else(|error| panic!("{error}: {document}")).resource;
     let labels = labels::compute(&Site::zone("default"), &resource).into();
-    AnyResource { meta: Meta { labels, ..resource.meta.clone() }, ..resource }
+    resource.with_meta(Meta { labels, ..resource.meta.clone() })
 }
 
 /// Renders to Envoy's messages.

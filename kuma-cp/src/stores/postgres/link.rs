@@ -109,6 +109,14 @@ impl Link {
         Ok((entries, unreadable))
     }
 
+    /// How many objects there are of kinds that we do not have, by kind.
+    pub(super) async fn unknown_kinds(&self) -> Result<BTreeMap<String, usize>, tokio_postgres::Error> {
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        let count = "SELECT type, count(*) FROM resources WHERE type <> ALL($1) GROUP BY type";
+        let rows = self.client.query(count, &[&known]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), usize::try_from(row.get::<_, i64>(1)).unwrap_or_default())).collect())
+    }
+
     /// These objects as they are now; `None` for those that are not there.
     pub(super) async fn read(&self, keys: &BTreeSet<Key>) -> Result<Vec<(Key, Option<Entry>)>, tokio_postgres::Error> {
         let mut columns = Columns::default();

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kuma_core::{
     meta::{Labels, Meta, Version},
     registry::Kind,
-    resource::{AnyResource, Key},
+    resource::Key,
     store::ledger::Entry,
 };
 use serde_json::Value;
@@ -53,7 +53,7 @@ pub(super) fn entry(row: &Row, key: &Key) -> Result<Entry, String> {
         Value::Object(fields) if fields.is_empty() => None,
         status => Some(status),
     };
-    let resource = key.kind.decode(meta, json("spec", row.get(5))?, status).map_err(|e| format!("spec: {e}"))?;
+    let resource = key.kind.decode_stored(meta, json("spec", row.get(5))?, status).map_err(|e| format!("spec: {e}"))?;
     let owner = row.get::<_, Option<&str>>(8).and_then(|kind| {
         let kind = Kind::by_name(kind)?;
         Some(Key::new(kind, row.get::<_, Option<&str>>(9)?, row.get::<_, Option<&str>>(10)?))
@@ -104,17 +104,18 @@ impl Columns {
     /// Adds a row with all that is in it.
     pub(super) fn put(&mut self, key: &Key, at: Option<Version>, entry: &Entry, anew: bool) {
         self.name(key, at);
-        let AnyResource { meta, body } = &entry.resource;
+        let resource = &entry.resource;
+        let meta = &resource.meta;
         // A longer name would be refused. Such an object is deleted together with its owner by name, see the writer.
         let owner = entry.owner.as_ref().filter(|owner| owner.name.len() <= OWNER_NAME);
-        self.specs.push(body.spec_json().to_string());
+        self.specs.push(resource.stored_spec().to_string());
         self.created.push(meta.created.as_microsecond());
         self.modified.push(meta.modified.as_microsecond());
         self.owner_kinds.push(owner.map(|owner| owner.kind.name()));
         self.owner_meshes.push(owner.map(|owner| owner.mesh.to_string()));
         self.owner_names.push(owner.map(|owner| owner.name.to_string()));
         self.labels.push(serde_json::json!(*meta.labels).to_string());
-        self.statuses.push(body.status_json().map_or_else(|| "{}".to_owned(), |status| status.to_string()));
+        self.statuses.push(resource.stored_status().map_or_else(|| "{}".to_owned(), |status| status.to_string()));
         self.anew.push(anew);
     }
 }

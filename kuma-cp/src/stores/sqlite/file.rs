@@ -13,7 +13,7 @@ use kuma_core::{
     store::{
         Revision,
         history::{Past, Record},
-        ledger::{Entry, Ledger},
+        ledger::Entry,
     },
 };
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -175,7 +175,7 @@ impl File {
     }
 
     /// Everything in it. A row that cannot be read is put aside, with the reason, and named in the result.
-    pub(super) fn load(&mut self) -> Result<(Ledger, Vec<String>), OpenError> {
+    pub(super) fn load(&mut self) -> Result<rows::Loaded, OpenError> {
         rows::load(&mut self.connection).map_err(|cause| OpenError::Sql { path: self.path.clone(), cause })
     }
 

@@ -59,8 +59,9 @@ impl Stored {
         meta.created = time(self.created)?;
         meta.modified = time(self.modified)?;
         let status = self.status.as_deref().map(|status| parse("status", status)).transpose()?;
-        let resource =
-            kind(&self.kind)?.decode(meta, parse("spec", &self.spec)?, status).map_err(|fault| fault.to_string())?;
+        let resource = kind(&self.kind)?
+            .decode_stored(meta, parse("spec", &self.spec)?, status)
+            .map_err(|fault| fault.to_string())?;
         let owner = self
             .owner
             .as_ref()
@@ -80,9 +81,17 @@ impl Stored {
     }
 }
 
-/// Everything in the file, and what could not be read: that is put aside, so that it neither stops the start nor gets
-/// lost.
-pub(super) fn load(connection: &mut Connection) -> rusqlite::Result<(Ledger, Vec<String>)> {
+/// What is in a file.
+pub(super) struct Loaded {
+    pub(super) ledger: Ledger,
+    /// What could not be read and was put aside, with the reason.
+    pub(super) put_aside: Vec<String>,
+    /// Objects of kinds that this version does not have, by kind: they stay where they are, for a version that has them.
+    pub(super) unknown: BTreeMap<String, usize>,
+}
+
+/// Everything in the file. What could not be read is put aside, so that it neither stops the start nor gets lost.
+pub(super) fn load(connection: &mut Connection) -> rusqlite::Result<Loaded> {
     let revision: i64 = connection.query_row("SELECT revision FROM revision", [], |row| row.get(0))?;
     let revision = u64::try_from(revision)
         .map_err(|fault| rusqlite::Error::FromSqlConversionFailure(0, Type::Integer, Box::new(fault)))?;
@@ -90,8 +99,13 @@ pub(super) fn load(connection: &mut Connection) -> rusqlite::Result<(Ledger, Vec
         connection.prepare("SELECT * FROM resources")?.query_map([], Stored::of)?.collect::<Result<_, _>>()?;
     let mut entries = Vec::with_capacity(rows.len());
     let mut put_aside = Vec::new();
+    let mut unknown = BTreeMap::new();
     let transaction = connection.transaction()?;
     for row in rows {
+        if Kind::by_name(&row.kind).is_none() {
+            *unknown.entry(row.kind).or_default() += 1;
+            continue;
+        }
         match row.entry() {
             Ok(entry) => entries.push(entry),
             Err(reason) => {
@@ -106,10 +120,12 @@ pub(super) fn load(connection: &mut Connection) -> rusqlite::Result<(Ledger, Vec
         }
     }
     transaction.commit()?;
-    Ok((Ledger::load(Revision(revision), entries), put_aside))
+    Ok(Loaded { ledger: Ledger::load(Revision(revision), entries), put_aside, unknown })
 }
 
 const DELETE: &str = "DELETE FROM resources WHERE kind = ? AND mesh = ? AND name = ?";
+
+const DELETE_OWNED: &str = "DELETE FROM resources WHERE owner_kind = ? AND owner_mesh = ? AND owner_name = ?";
 
 const PUT: &str = "
     INSERT OR REPLACE INTO resources VALUES (:kind, :mesh, :name, :version, :created, :modified, :labels, :spec, :status,
@@ -128,6 +144,10 @@ pub(super) fn save(
         let kind = key.kind.name();
         let Some(Entry { resource, owner }) = entry else {
             delete.execute(params![kind, &*key.mesh, &*key.name])?;
+            if key.kind == Kind::Mesh {
+                // Also of kinds that this version does not have.
+                transaction.prepare_cached(DELETE_OWNED)?.execute(params![kind, &*key.mesh, &*key.name])?;
+            }
             continue;
         };
         let meta = &resource.meta;
@@ -139,8 +159,8 @@ pub(super) fn save(
             ":created": meta.created.as_microsecond(),
             ":modified": meta.modified.as_microsecond(),
             ":labels": json!(*meta.labels).to_string(),
-            ":spec": resource.body.spec_json().to_string(),
-            ":status": resource.body.status_json().map(|status| status.to_string()),
+            ":spec": resource.stored_spec().to_string(),
+            ":status": resource.stored_status().map(|status| status.to_string()),
             ":owner_kind": owner.as_ref().map(|o| o.kind.name()),
             ":owner_mesh": owner.as_ref().map(|o| &*o.mesh),
             ":owner_name": owner.as_ref().map(|o| &*o.name),

@@ -177,12 +177,35 @@ async fn what_cannot_be_read_is_put_aside() {
         FROM resources WHERE name = 'b'";
     database(folder.path()).execute_batch(damage).unwrap();
     let (store, found) = reopen(folder.path());
-    assert_eq!((found.objects, found.put_aside.len()), (1, 2), "{found:?}");
-    assert!(found.put_aside.iter().any(|text| text.contains("MeshFuture")), "{found:?}");
+    assert_eq!((found.objects, found.put_aside.len()), (1, 1), "{found:?}");
+    assert_eq!(found.unknown, BTreeMap::from([("MeshFuture".to_owned(), 1)]));
     drop(store);
-    assert!(reopen(folder.path()).1.put_aside.is_empty(), "once");
-    let kept: i64 = database(folder.path()).query_row("SELECT count(*) FROM put_aside", [], |r| r.get(0)).unwrap();
-    assert_eq!(kept, 2);
+    let (_store, found) = reopen(folder.path());
+    assert!(found.put_aside.is_empty(), "once");
+    assert_eq!(found.unknown.len(), 1, "what a newer version has stays in its place");
+    let count = |what: &str| -> i64 { database(folder.path()).query_row(what, [], |r| r.get(0)).unwrap() };
+    assert_eq!(count("SELECT count(*) FROM put_aside"), 1);
+    assert_eq!(count("SELECT count(*) FROM resources WHERE kind = 'MeshFuture'"), 1);
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_stays() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
+    store.write(vec![create(&mesh(), None), create(&workload("a", "x"), Some(mesh().key()))]).await.unwrap();
+    drop(store);
+    let newer = "UPDATE resources SET spec = '{\"future\": {\"a\": 1}}' WHERE name = 'a';
+        INSERT INTO resources SELECT 'MeshFuture', mesh, 'c', version, created, modified, labels, spec, status,
+            owner_kind, owner_mesh, owner_name FROM resources WHERE name = 'a'";
+    database(folder.path()).execute_batch(newer).unwrap();
+    let (store, _) = reopen(folder.path());
+    let read = store.get(&workload("a", "").key()).await.unwrap().unwrap();
+    store.write(vec![Write::Update { resource: workload("a", "y"), expected: read.meta.version }]).await.unwrap();
+    let text = |what: &str| -> String { database(folder.path()).query_row(what, [], |r| r.get(0)).unwrap() };
+    assert_eq!(text("SELECT spec FROM resources WHERE name = 'a'"), r#"{"future":{"a":1}}"#);
+    // Whoever owns it takes it along.
+    store.write(vec![Write::Delete { key: mesh().key(), expected: None }]).await.unwrap();
+    assert_eq!(text("SELECT CAST(count(*) AS TEXT) FROM resources"), "0");
 }
 
 #[test]
