@@ -35,6 +35,7 @@ use crate::{
         ads::Ads,
         bootstrap::Bootstraps,
         connect::Connector,
+        handover::{self, Handover},
         hds::{Hds, Watched},
         insights::{self, InsightSettings},
         leases::Leases,
@@ -43,7 +44,7 @@ use crate::{
     },
     envoy_admin::EnvoyAdmin,
     state::{Feed, StateHandle},
-    stores::{self, Opened},
+    stores::{self, Opened, Shared},
     tls::ServedCertificate,
     tokens::Verifier,
     world::{self, EnvoyRender, WorldHandle},
@@ -99,6 +100,7 @@ pub async fn start(
     config: &Config,
     instance: &str,
     metrics: &Metrics,
+    handover: &Handover,
     stop: &CancellationToken,
 ) -> anyhow::Result<Parts> {
     supported(config)?;
@@ -107,7 +109,7 @@ pub async fn start(
     let tasks = TaskTracker::new();
     let instance: Arc<str> = instance.into();
     let opened = stores::open(&config.store, &instance, &tasks, stop).await?;
-    let Opened { store, remembers, available, leaders, leadership, gone } = opened;
+    let Opened { store, remembers, available, leaders, leadership, shared } = opened;
     let (feed, state) = Feed::new(store.clone());
     tasks.spawn(feed.run(stop.clone()));
     if config.metrics.control_plane.report_resources_count {
@@ -161,6 +163,7 @@ pub async fn start(
             admit::write(&prepare_site, &dataplane, stored).map_err(|e| e.to_string())
         }),
         deregistration_delay: config.xds_server.dataplane_deregistration_delay.to_std(),
+        handover: handover.clone(),
         stop: stop.clone(),
         tasks: tasks.clone(),
         brought: Arc::new(Mutex::new(HashSet::new())),
@@ -181,10 +184,16 @@ pub async fn start(
         tasks: tasks.clone(),
     });
     if remembers {
-        let gone = gone.map_or_else(|| Gone::Others { than: instance.clone() }, Gone::Told);
+        let (gone, patience) = match shared {
+            Some(Shared { gone, absence, cut_off }) => {
+                tasks.spawn(handover.clone().run(cut_off, handover::SHUT, stop.clone()));
+                (Gone::Told(gone), absence.removal)
+            }
+            None => (Gone::Others { than: instance.clone() }, GRACE),
+        };
         tasks.spawn(leadership.clone().while_leading(stop.clone(), {
             let (leaders, state, leases) = (leaders, state.clone(), ads.leases.clone());
-            move |term| returning::run(leaders.clone(), state.clone(), leases.clone(), gone.clone(), GRACE, term)
+            move |term| returning::run(leaders.clone(), state.clone(), leases.clone(), gone.clone(), patience, term)
         }));
     }
     let metric = metrics.leader.clone();

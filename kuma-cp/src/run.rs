@@ -16,7 +16,7 @@ use crate::{
     },
     controllers::{boot, local_trust},
     diagnostics::{self, Diagnostics, Metrics, Readiness},
-    dp_server::{bootstrap, discovery, health},
+    dp_server::{bootstrap, discovery, handover::Handover, health},
     logging::LogControl,
     serve::{self, ServeLimits},
     service::{Service, Working},
@@ -50,11 +50,12 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     // Everything that can fail for the want of a port fails before anything is served.
     let servers = TaskTracker::new();
     let diagnostics = serve_diagnostics(&config, diagnostics, stop.clone()).await?;
-    let dp_server = bind_dp_server(&config).await?;
+    let handover = Handover::default();
+    let dp_server = bind_dp_server(&config, &handover).await?;
     let api = bind_api(&config).await?;
 
     service.status(&format!("opening the {} store", config.store.kind));
-    let parts = compose::start(&config, &instance, &metrics, &stop).await?;
+    let parts = compose::start(&config, &instance, &metrics, &handover, &stop).await?;
     if let Some(available) = parts.available.clone() {
         parts.tasks.spawn(stop.clone().run_until_cancelled_owned(tell_readiness(available, readiness.clone())));
     }
@@ -169,7 +170,7 @@ fn dp_server_certificate(config: &Config) -> anyhow::Result<Arc<ServedCertificat
     Ok(ServedCertificate::load(&config.dp_server.tls_cert_file, &config.dp_server.tls_key_file)?)
 }
 
-async fn bind_dp_server(config: &Config) -> anyhow::Result<Port> {
+async fn bind_dp_server(config: &Config, handover: &Handover) -> anyhow::Result<Port> {
     let settings = &config.dp_server;
     let limits = Limits {
         min_version: settings.tls_min_version.clone(),
@@ -185,6 +186,7 @@ async fn bind_dp_server(config: &Config) -> anyhow::Result<Port> {
         header_timeout: settings.read_header_timeout.to_std(),
         drain: settings.graceful_shutdown_timeout.to_std(),
         streams: 1_000,
+        handover: handover.clone(),
         ..ServeLimits::default()
     };
     Ok(Port { listener, tls: Some(tls), limits })

@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::dp_server::handover::Handover;
 use idle::{Patience, Requests, Timed};
 
 /// A TLS handshake that takes longer is dropped.
@@ -49,6 +50,8 @@ pub struct ServeLimits {
     pub streams: u32,
     /// How long connections may take to finish after the server is told to stop.
     pub drain: Duration,
+    /// When clients have to go to another instance.
+    pub handover: Handover,
 }
 
 impl Default for ServeLimits {
@@ -59,6 +62,7 @@ impl Default for ServeLimits {
             connections: 20_000,
             streams: 128,
             drain: Duration::from_secs(10),
+            handover: Handover::default(),
         }
     }
 }
@@ -123,7 +127,8 @@ pub async fn serve(
     limits: ServeLimits,
     stop: CancellationToken,
 ) {
-    let graceful = GracefulShutdown::new();
+    let mut graceful = GracefulShutdown::new();
+    let mut term = limits.handover.term();
     let acceptor = tls.map(TlsAcceptor::from);
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut server = auto::Builder::new(TokioExecutor::new());
@@ -137,6 +142,8 @@ pub async fn serve(
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(32 << 10);
     let server = Arc::new(server);
+    // Nobody has come in since the last handover.
+    let mut graceful_is_new = false;
     let patience = Patience { head: limits.header_timeout, idle: limits.idle_timeout };
     loop {
         let slot = tokio::select! {
@@ -144,6 +151,13 @@ pub async fn serve(
             () = stop.cancelled() => break,
         };
         let (tcp, peer) = tokio::select! {
+            () = term.cancelled(), if !graceful_is_new => {
+                // Clients that are told so open no stream on the connection any more.
+                let old = std::mem::replace(&mut graceful, GracefulShutdown::new());
+                tokio::spawn(old.shutdown());
+                graceful_is_new = true;
+                continue;
+            }
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -154,6 +168,11 @@ pub async fn serve(
             },
             () = stop.cancelled() => break,
         };
+        term = limits.handover.term();
+        if term.is_cancelled() {
+            continue;
+        }
+        graceful_is_new = false;
         // A proxy waits for each small frame.
         let _ = tcp.set_nodelay(true);
         let (server, acceptor, router, watcher) =

@@ -22,7 +22,7 @@ use crate::{
 };
 use postgres::{
     Fence, PostgresStore, Target,
-    lock::{self, Contender},
+    lock::{self, Absence, Contender},
 };
 use sqlite::SqliteStore;
 
@@ -38,15 +38,25 @@ pub struct Opened {
     pub leaders: Arc<dyn Store>,
     /// Whether this instance leads.
     pub leadership: Leadership,
-    /// Other instances that have gone, for stores that several share.
-    pub gone: Option<watch::Receiver<BTreeSet<Arc<str>>>>,
+    /// For stores that several share.
+    pub shared: Option<Shared>,
+}
+
+/// What an instance knows of its place among others.
+pub struct Shared {
+    /// Other instances that have gone.
+    pub gone: watch::Receiver<BTreeSet<Arc<str>>>,
+    /// Whether this one is about to count as gone itself.
+    pub cut_off: watch::Receiver<bool>,
+    /// When.
+    pub absence: Absence,
 }
 
 impl Opened {
     /// Of a single instance.
     fn alone(store: Arc<dyn Store>, remembers: bool) -> Self {
         let leadership = Leadership::always();
-        Self { leaders: store.clone(), store, remembers, available: None, leadership, gone: None }
+        Self { leaders: store.clone(), store, remembers, available: None, leadership, shared: None }
     }
 }
 
@@ -122,9 +132,19 @@ pub async fn open(
             tell_unknown(&found.unknown);
             let (leads, leadership) = watch::channel(false);
             let (tell_gone, gone) = watch::channel(BTreeSet::new());
+            let (tell_cut_off, cut_off) = watch::channel(false);
+            let absence = Absence::of(&config.postgres);
             let lock: Arc<str> = lock::LEADER.into();
             let fence = Fence { lock: lock.clone(), instance: instance.clone() };
-            let contender = Contender { target, lock, instance: instance.clone(), leads, gone: tell_gone };
+            let contender = Contender {
+                target,
+                lock,
+                instance: instance.clone(),
+                absence,
+                leads,
+                gone: tell_gone,
+                cut_off: tell_cut_off,
+            };
             tasks.spawn(contender.run(stop.clone()));
             Ok(Opened {
                 leaders: Arc::new(store.fenced(fence)),
@@ -132,7 +152,7 @@ pub async fn open(
                 store: Arc::new(store),
                 remembers: true,
                 leadership: Leadership::told_by(leadership),
-                gone: Some(gone),
+                shared: Some(Shared { gone, cut_off, absence }),
             })
         }
         Some(StoreType::Kubernetes) => bail!(

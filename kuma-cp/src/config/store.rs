@@ -4,6 +4,8 @@ use std::path::Path;
 
 use kuma_core::duration::GoDuration;
 
+use crate::stores::postgres::lock::Absence;
+
 use super::{
     check::Violations,
     password::Password,
@@ -102,6 +104,12 @@ section! {
         max_open_connections "maxOpenConnections": i64 = 50, "KUMA_STORE_POSTGRES_MAX_OPEN_CONNECTIONS";
         /// Most idle connections.
         max_idle_connections "maxIdleConnections": i64 = 50, "KUMA_STORE_POSTGRES_MAX_IDLE_CONNECTIONS";
+        /// An instance that has been without the database for so long sends its proxies to others; 0: 30 s. Kuma 3.0 does not know this key.
+        hand_over_after "handOverAfter" skip "is_zero": GoDuration, "KUMA_STORE_POSTGRES_HAND_OVER_AFTER";
+        /// One that the database has not heard of for so long counts as gone; 0: 60 s. Kuma 3.0 does not know this key.
+        gone_after "goneAfter" skip "is_zero": GoDuration, "KUMA_STORE_POSTGRES_GONE_AFTER";
+        /// So long after that, Dataplanes that its proxies had brought are removed; 0: 60 s. Kuma 3.0 does not know this key.
+        remove_after "removeAfter" skip "is_zero": GoDuration, "KUMA_STORE_POSTGRES_REMOVE_AFTER";
         /// TLS towards the database.
         tls "tls": PostgresTls;
         /// A list restricted to fewer keys than this asks the database for those keys only; 0: never.
@@ -211,6 +219,19 @@ impl Postgres {
         out.unless(given, "Password should not be empty");
         out.unless(!self.db_name.is_empty(), "DbName should not be empty");
         out.nest("TLS validation failed", self.tls.check());
+        for (value, name) in [
+            (self.hand_over_after, "HandOverAfter"),
+            (self.gone_after, "GoneAfter"),
+            (self.remove_after, "RemoveAfter"),
+        ] {
+            out.unless(!value.is_negative(), format!("{name} cannot be negative"));
+        }
+        let absence = Absence::of(self);
+        let ordered = absence.hand_over < absence.gone;
+        out.unless(
+            ordered,
+            "HandOverAfter should be less than GoneAfter: proxies need the time between to go elsewhere",
+        );
         out.unless(self.min_open_connections >= 0, "MinOpenConnections should be greater than 0");
         let ordered = self.min_open_connections <= self.max_open_connections;
         out.unless(ordered, "MinOpenConnections should be less than MaxOpenConnections");

@@ -411,6 +411,7 @@ fn reference() -> String {
             Kind::TextList | Kind::UintList | Kind::PublicKeys => json!([]),
             Kind::TextMap => json!({}),
             Kind::Int(_) | Kind::Uint(_) => json!(0),
+            Kind::Duration => json!("0s"),
             _ => json!(""),
         });
         let value = if key.kind == Kind::Secret { json!(defaults.store.postgres.password.reveal()) } else { value };

@@ -23,6 +23,7 @@ use xds_gen::{
 use super::{
     connect::{Connected, Connector, Introduction},
     grpc,
+    handover::handed_over,
     insights::InsightEvent,
     leases::{FIGHT_PAUSE, Leases},
     remembered::Remembered,
@@ -96,6 +97,9 @@ impl Ads {
         mut requests: Streaming<DeltaDiscoveryRequest>,
         frames: &mpsc::Sender<Result<Bytes, Status>>,
     ) -> Result<(), Status> {
+        if self.connector.handover.term().is_cancelled() {
+            return Err(handed_over());
+        }
         let first = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, requests.message())
             .await
             .map_err(|_| Status::deadline_exceeded("no discovery request within 10 s of the start of the stream"))??
@@ -109,8 +113,11 @@ impl Ads {
                 () = self.stop.cancelled() => return Err(shutting_down()),
             }
         }
+        // Its Dataplane is not removed while it is about to use it.
+        let arrival = self.leases.arrive(proxy);
         let connected = self.connector.connect(&credential, first.node.as_ref()).await?;
         let lease = self.leases.take(connected.proxy.clone());
+        drop(arrival);
         if lease.report {
             tracing::warn!(
                 mesh = %lease.proxy.0, proxy = %lease.proxy.1,
@@ -139,11 +146,24 @@ impl Ads {
         let proxy = connected.proxy.clone();
         let up = StreamUp { proxy: proxy.clone(), node: connected.node.clone() };
         let mut view = self.world.stream_up(up).await.map_err(|_| shutting_down())?;
+        let missing = CancellationToken::new();
+        let handover = self.connector.handover.term();
+        let leaving = async {
+            tokio::select! {
+                () = lost.cancelled() => replaced(),
+                () = self.stop.cancelled() => shutting_down(),
+                () = handover.cancelled() => handed_over(),
+                // Only the proxy has what it brought.
+                () = missing.cancelled(), if connected.brought => removed(),
+            }
+        };
+        tokio::pin!(leaving);
         self.report(InsightEvent::Connected {
             proxy: proxy.clone(),
             id: subscription.clone(),
             version: connected.version.clone(),
             metadata: connected.metadata.clone(),
+            missing: missing.clone(),
         })
         .await;
 
@@ -185,8 +205,7 @@ impl Ads {
                 // The world has not planned this proxy yet: it will be told.
                 tokio::select! {
                     () = view.changed() => continue,
-                    () = lost.cancelled() => break Err(replaced()),
-                    () = self.stop.cancelled() => break Err(shutting_down()),
+                    why = &mut leaving => break Err(why),
                     () = tokio::time::sleep(FIRST_REQUEST_TIMEOUT) => {
                         break Err(Status::unavailable("the control plane could not plan this proxy in time"));
                     }
@@ -249,8 +268,7 @@ impl Ads {
                             }).await;
                         }
                     }
-                    () = lost.cancelled() => break Err(replaced()),
-                    () = self.stop.cancelled() => break Err(shutting_down()),
+                    why = &mut leaving => break Err(why),
                 }
             }
             if !responses.is_empty() && !admitted {
@@ -444,6 +462,10 @@ pub fn credential(headers: &http::HeaderMap) -> Result<String, Status> {
 
 pub(super) fn replaced() -> Status {
     Status::aborted("another stream of this proxy has taken over; if two proxies run under this name, rename one")
+}
+
+fn removed() -> Status {
+    Status::unavailable("the Dataplane of this proxy was removed meanwhile, connect again to bring it")
 }
 
 pub(super) fn shutting_down() -> Status {

@@ -24,8 +24,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
 use super::{
+    handover::Handover,
     leases::{Leases, Proxy},
-    returning::{self, RETRY, note_registered, was_registered},
+    returning::{self, RETRY, Removal, note_registered, was_registered},
 };
 use crate::{
     auth::{ProxyAuthError, ProxyAuthenticator, ProxyFacts},
@@ -55,6 +56,8 @@ pub struct Connector {
     pub instance: Arc<str>,
     /// How long a Dataplane stays after its proxy has gone.
     pub deregistration_delay: Duration,
+    /// When proxies have to go to another instance.
+    pub handover: Handover,
     /// No Dataplane is deleted once this is cancelled.
     pub stop: CancellationToken,
     /// Waited for at shutdown.
@@ -257,9 +260,11 @@ impl Connector {
             tokio::time::sleep(delay).await;
             while !leases.held(&proxy) {
                 match returning::remove(&*store, &proxy, &instance).await {
-                    Ok(removed) => {
+                    // It is on its way back, or somebody wrote its Dataplane: look again in a moment.
+                    Ok(Removal::Changed) => tokio::time::sleep(RETRY).await,
+                    Ok(removal) => {
                         brought.lock().unwrap_or_else(PoisonError::into_inner).remove(&proxy);
-                        if removed {
+                        if removal == Removal::Done {
                             tracing::info!(mesh = %proxy.0, proxy = %proxy.1, "the proxy has gone, its Dataplane is removed");
                         }
                         return;

@@ -31,6 +31,7 @@ use super::{
     ads::{FIRST_REQUEST_TIMEOUT, SEND_TIMEOUT, credential, replaced, shutting_down},
     connect::{Connector, Introduction},
     grpc,
+    handover::handed_over,
     leases::{FIGHT_PAUSE, Leases, Proxy},
 };
 use crate::diagnostics::metrics::health::{HealthMetrics, HealthStream};
@@ -74,10 +75,12 @@ impl Hds {
         let requests = grpc::requests::<Message>(body, MAX_REPORT);
         let (frames, receiver) = mpsc::channel(1);
         let hds = self.clone();
+        let handover = self.connector.handover.term();
         self.tasks.spawn(async move {
             let outcome = tokio::select! {
                 outcome = hds.run(&credential, requests, &frames) => outcome,
                 () = hds.stop.cancelled() => Err(shutting_down()),
+                () = handover.cancelled() => Err(handed_over()),
             };
             if let Err(status) = outcome {
                 // The peer may be gone, then nobody needs the status.

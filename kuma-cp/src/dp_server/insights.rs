@@ -45,6 +45,8 @@ pub enum InsightEvent {
         version: Option<Value>,
         /// Node metadata as the proxy sent it.
         metadata: Option<Value>,
+        /// Cancelled if its Dataplane turns out not to be there.
+        missing: CancellationToken,
     },
     /// Counters moved, or something was refused.
     Counted {
@@ -85,6 +87,7 @@ struct Pending {
     subscriptions: BTreeMap<Arc<str>, Subscription>,
     order: Vec<Arc<str>>,
     metadata: Option<Value>,
+    missing: Option<CancellationToken>,
 }
 
 /// Runs until `stop` and the end of all streams; then writes what is left. Events that arrive while the store is away wait in memory, latest
@@ -149,8 +152,10 @@ fn note(
     pending: &mut BTreeMap<Proxy, Pending>,
 ) -> bool {
     let now = Timestamp::now().to_string();
+    let mut connected = None;
     let (proxy, subscription, metadata, urgent) = match event {
-        InsightEvent::Connected { proxy, id, version, metadata } => {
+        InsightEvent::Connected { proxy, id, version, metadata, missing } => {
+            connected = Some(missing);
             let subscription = Subscription {
                 id: id.to_string(),
                 control_plane_instance_id: settings.instance.to_string(),
@@ -183,6 +188,9 @@ fn note(
     }
     if metadata.is_some() {
         entry.metadata = metadata;
+    }
+    if connected.is_some() {
+        entry.missing = connected;
     }
     urgent
 }
@@ -219,7 +227,10 @@ async fn write(
             }
         }
         for proxy in chunk {
-            pending.remove(proxy);
+            let missing = pending.remove(proxy).and_then(|changes| changes.missing);
+            if let Some(missing) = missing.filter(|_| gone.contains(proxy)) {
+                missing.cancel();
+            }
         }
     }
     Ok(())
@@ -280,7 +291,13 @@ mod tests {
     }
 
     fn connected(id: &str) -> InsightEvent {
-        InsightEvent::Connected { proxy: proxy(), id: id.into(), version: None, metadata: None }
+        InsightEvent::Connected {
+            proxy: proxy(),
+            id: id.into(),
+            version: None,
+            metadata: None,
+            missing: CancellationToken::new(),
+        }
     }
 
     #[tokio::test]

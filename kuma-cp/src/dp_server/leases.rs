@@ -29,6 +29,8 @@ pub struct Leases {
 struct Inner {
     next: u64,
     active: HashMap<Proxy, Active>,
+    /// Streams that are being let in, which take the lease if they are.
+    arriving: HashMap<Proxy, usize>,
     taken: HashMap<Proxy, Taken>,
 }
 
@@ -112,9 +114,34 @@ impl Leases {
         false
     }
 
-    /// Someone speaks for the proxy.
+    /// Notes that a stream of the proxy is being let in, until what is returned is dropped.
+    pub fn arrive(&self, proxy: Proxy) -> Arrival<'_> {
+        *self.lock().arriving.entry(proxy.clone()).or_default() += 1;
+        Arrival { leases: self, proxy }
+    }
+
+    /// Someone speaks for the proxy, or is about to.
     pub fn held(&self, proxy: &Proxy) -> bool {
-        self.lock().active.contains_key(proxy)
+        let inner = self.lock();
+        inner.active.contains_key(proxy) || inner.arriving.contains_key(proxy)
+    }
+}
+
+/// A stream that is being let in.
+pub struct Arrival<'a> {
+    leases: &'a Leases,
+    proxy: Proxy,
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.leases.lock();
+        if let Some(count) = inner.arriving.get_mut(&self.proxy) {
+            *count -= 1;
+            if *count == 0 {
+                inner.arriving.remove(&self.proxy);
+            }
+        }
     }
 }
 
@@ -136,6 +163,17 @@ mod tests {
         assert!(leases.held(&proxy()));
         assert!(leases.give_back(&second));
         assert!(!leases.held(&proxy()));
+    }
+
+    #[test]
+    fn who_is_about_to_come_counts() {
+        let leases = Leases::default();
+        let (one, another) = (leases.arrive(proxy()), leases.arrive(proxy()));
+        drop(one);
+        assert!(leases.held(&proxy()));
+        let lease = leases.take(proxy());
+        drop(another);
+        assert!(leases.held(&proxy()) && leases.give_back(&lease) && !leases.held(&proxy()));
     }
 
     #[test]

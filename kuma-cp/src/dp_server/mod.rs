@@ -5,6 +5,7 @@ pub mod ads;
 pub mod bootstrap;
 pub mod connect;
 pub mod grpc;
+pub mod handover;
 pub mod hds;
 pub mod insights;
 pub mod leases;

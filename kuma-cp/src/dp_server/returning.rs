@@ -3,18 +3,23 @@
 //! Their streams ended with that process, so nobody saw them go. Without this a proxy that died meanwhile would be shown
 //! online, and its endpoints would be sent traffic, for good. The instance that leads looks after it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kuma_core::{
     registry::Kind,
     resource::{AnyResource, Key, NoStatus},
-    resources::DataplaneInsight,
+    resources::{Dataplane, DataplaneInsight},
     state::MeshState,
     store::{Author, Store, StoreError, Write},
 };
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::{net::TcpStream, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::leases::{Leases, Proxy};
@@ -24,8 +29,12 @@ use crate::state::StateHandle;
 const REGISTERED: &str = "dataplane.registered";
 /// Between two tries of a write that failed.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
-/// Tries of a write when others write the same object.
-const TRIES: usize = 5;
+/// Proxies that are looked after at the same time.
+const AT_ONCE: usize = 64;
+/// How long a proxy may take to take a connection.
+const KNOCK: Duration = Duration::from_secs(2);
+/// Between two looks at proxies that are out of reach of control planes and take connections.
+const LOOK: Duration = Duration::from_mins(1);
 
 /// Whether the Dataplane of a proxy exists because the proxy brought it, by what was noted when it connected before.
 pub(super) fn was_registered(state: &MeshState, (mesh, name): &Proxy) -> bool {
@@ -33,34 +42,38 @@ pub(super) fn was_registered(state: &MeshState, (mesh, name): &Proxy) -> bool {
     insight.and_then(|i| i.spec::<DataplaneInsight>()).is_some_and(registered)
 }
 
-/// Removes the Dataplane that a proxy had brought, unless its last stream is open at another instance than this one; false
-/// if it is. This instance may not have heard of that yet, so nothing is removed if the database knows better.
-pub(super) async fn remove(store: &dyn Store, (mesh, name): &Proxy, instance: &str) -> Result<bool, StoreError> {
-    let dataplane = Key::new(Kind::Dataplane, mesh.clone(), name.clone());
-    let key = Key::new(Kind::DataplaneInsight, mesh.clone(), name.clone());
-    for attempt in 1.. {
-        if store.get(&dataplane).await?.is_none() {
-            return Ok(true);
-        }
-        let insight = store.get(&key).await?;
-        let last = insight.as_ref().and_then(|i| i.spec::<DataplaneInsight>()).and_then(|i| i.subscriptions.last());
-        if last.is_some_and(|s| s.disconnect_time.is_none() && s.control_plane_instance_id != instance) {
-            return Ok(false);
-        }
-        match store.write_as(Author::part("dp-server"), removal(dataplane.clone(), insight.as_ref())).await {
-            Ok(_) => return Ok(true),
-            // Something was told of the proxy meanwhile.
-            Err(StoreError::NotFound(_) | StoreError::Conflict(_)) if attempt < TRIES => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(false)
+/// What became of the Dataplane of a proxy that has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// It is not there any more.
+    Done,
+    /// It stays: the last stream of the proxy is open at another instance.
+    Elsewhere,
+    /// It, or what is known of the proxy, was written at this moment: by whom, and whether the proxy is back, is seen later.
+    Changed,
 }
 
-/// Removes a Dataplane, if its proxy's insight is still the one that was read.
-fn removal(dataplane: Key, insight: Option<&AnyResource>) -> Vec<Write> {
-    let unchanged = insight.map(|read| Write::Delete { key: read.key(), expected: Some(read.meta.version) });
-    unchanged.into_iter().chain([Write::Delete { key: dataplane, expected: None }]).collect()
+/// Removes the Dataplane that a proxy had brought, unless its last stream is open at another instance than this one. This
+/// instance may not have heard of that yet, so nothing is removed if the database knows better.
+pub(super) async fn remove(store: &dyn Store, (mesh, name): &Proxy, instance: &str) -> Result<Removal, StoreError> {
+    let key = |kind| Key::new(kind, mesh.clone(), name.clone());
+    let Some(dataplane) = store.get(&key(Kind::Dataplane)).await? else { return Ok(Removal::Done) };
+    let insight = store.get(&key(Kind::DataplaneInsight)).await?;
+    let last = insight.as_ref().and_then(|i| i.spec::<DataplaneInsight>()).and_then(|i| i.subscriptions.last());
+    if last.is_some_and(|s| s.disconnect_time.is_none() && s.control_plane_instance_id != instance) {
+        return Ok(Removal::Elsewhere);
+    }
+    match store.write_as(Author::part("dp-server"), removal(&dataplane, insight.as_ref())).await {
+        Ok(_) => Ok(Removal::Done),
+        Err(StoreError::NotFound(_) | StoreError::Conflict(_)) => Ok(Removal::Changed),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a Dataplane, if it and its proxy's insight are still those that were read.
+fn removal(dataplane: &AnyResource, insight: Option<&AnyResource>) -> Vec<Write> {
+    let unchanged = |read: &AnyResource| Write::Delete { key: read.key(), expected: Some(read.meta.version) };
+    insight.into_iter().chain([dataplane]).map(unchanged).collect()
 }
 
 fn registered(insight: &DataplaneInsight) -> bool {
@@ -107,30 +120,82 @@ impl Gone {
     }
 }
 
+/// Instances that are gone, and how long their proxies are waited for.
+struct Awaited {
+    gone: Gone,
+    patience: Duration,
+    begin: Instant,
+    /// Since when it is known of those that are told.
+    since: BTreeMap<Arc<str>, Instant>,
+}
+
+impl Awaited {
+    /// Whoever comes late to the lead knows no better than one that has just started who is on its way back.
+    fn new(gone: Gone, patience: Duration) -> Self {
+        Self { gone, patience, begin: Instant::now(), since: BTreeMap::new() }
+    }
+
+    /// Takes note of who is gone now.
+    fn look(&mut self) {
+        if let Gone::Told(known) = &mut self.gone {
+            let known = known.borrow_and_update();
+            self.since.retain(|instance, _| known.contains(instance));
+            for instance in known.iter() {
+                self.since.entry(instance.clone()).or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// The proxies of this instance were waited for long enough.
+    fn is_over(&self, instance: &str) -> bool {
+        let since = match &self.gone {
+            Gone::Others { .. } => Some(&self.begin),
+            Gone::Told(_) => self.since.get(instance),
+        };
+        self.gone.includes(instance) && since.is_some_and(|since| since.elapsed() >= self.patience)
+    }
+
+    /// Waits until there may be more to do.
+    async fn changed(&mut self) {
+        let now = Instant::now();
+        let due = self.since.values().chain([&self.begin]).map(|since| *since + self.patience).filter(|at| *at > now);
+        let due = due.min();
+        let next = async {
+            match due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = next => {}
+            () = self.gone.changed() => {}
+        }
+    }
+}
+
 /// Waits for proxies of instances that are gone. What has not come back after `patience` is shown offline; a Dataplane
-/// that its proxy had brought is removed.
+/// that its proxy had brought is removed, unless the proxy takes connections: then it is cut off like its instance, and
+/// serves.
 pub async fn run(
     store: Arc<dyn Store>,
     state: StateHandle,
     leases: Arc<Leases>,
-    mut gone: Gone,
+    gone: Gone,
     patience: Duration,
     stop: CancellationToken,
 ) {
     let work = async {
-        // Whoever comes late to the lead knows no better than one that has just started who is on its way back.
-        tokio::time::sleep(patience).await;
+        let mut awaited = Awaited::new(gone, patience);
         loop {
-            if let Gone::Told(known) = &mut gone {
-                known.mark_unchanged();
-            }
-            for proxy in absent(&*state.ready().await, &gone).into_iter().filter(|proxy| !leases.held(proxy)) {
-                while let Err(error) = leave(&*store, &proxy, &gone).await {
-                    tracing::warn!(%error, mesh = %proxy.0, proxy = %proxy.1, "a proxy that did not come back is still shown online");
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
-            gone.changed().await;
+            awaited.look();
+            let is_over = |instance: &str| awaited.is_over(instance);
+            let absent = absent(&*state.ready().await, is_over).into_iter().filter(|proxy| !leases.held(proxy));
+            // A machine that is gone with its proxies lets each of them wait.
+            let left = stream::iter(absent).map(|proxy| settle(&*store, proxy, is_over)).buffer_unordered(AT_ONCE);
+            let serve = left.any(async |left| left == Left::Serves).await;
+            let again = if serve { LOOK.min(patience.max(RETRY)) } else { Duration::MAX };
+            // When that is over it is time to look again as well.
+            let _ = tokio::time::timeout(again, awaited.changed()).await;
         }
     };
     stop.run_until_cancelled(work).await;
@@ -138,29 +203,59 @@ pub async fn run(
 
 /// Proxies whose last stream was at an instance that is gone, and was not closed; or was, by the end of that instance,
 /// so that the Dataplane that they had brought is still there.
-fn absent(state: &MeshState, gone: &Gone) -> Vec<Proxy> {
+fn absent(state: &MeshState, is_gone: impl Fn(&str) -> bool) -> Vec<Proxy> {
     let awaited =
-        |insight: &&AnyResource| insight.spec::<DataplaneInsight>().is_some_and(|insight| is_absent(insight, gone));
+        |insight: &&AnyResource| insight.spec::<DataplaneInsight>().is_some_and(|insight| is_absent(insight, &is_gone));
     let insights = state.list(Kind::DataplaneInsight).filter(awaited);
     insights.map(|insight| (insight.meta.mesh.clone(), insight.meta.name.clone())).collect()
 }
 
-fn is_absent(insight: &DataplaneInsight, gone: &Gone) -> bool {
+fn is_absent(insight: &DataplaneInsight, is_gone: impl Fn(&str) -> bool) -> bool {
     insight.subscriptions.last().is_some_and(|last| {
-        gone.includes(&last.control_plane_instance_id) && (last.disconnect_time.is_none() || registered(insight))
+        is_gone(&last.control_plane_instance_id) && (last.disconnect_time.is_none() || registered(insight))
     })
 }
 
-async fn leave(store: &dyn Store, (mesh, name): &Proxy, gone: &Gone) -> Result<(), StoreError> {
-    let key = Key::new(Kind::DataplaneInsight, mesh.clone(), name.clone());
-    let Some(stored) = store.get(&key).await? else { return Ok(()) };
+/// What was found of a proxy that did not come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// There is nothing more to do for it.
+    Settled,
+    /// It takes connections, so its Dataplane stays for now.
+    Serves,
+}
+
+/// Looks after one of them until the store has it.
+async fn settle(store: &dyn Store, proxy: Proxy, is_gone: impl Fn(&str) -> bool) -> Left {
+    loop {
+        match leave(store, &proxy, &is_gone).await {
+            Ok(left) => return left,
+            Err(error) => {
+                tracing::warn!(%error, mesh = %proxy.0, proxy = %proxy.1, "a proxy that did not come back is still shown online");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn leave(store: &dyn Store, (mesh, name): &Proxy, is_gone: impl Fn(&str) -> bool) -> Result<Left, StoreError> {
+    let key = |kind| Key::new(kind, mesh.clone(), name.clone());
+    let Some(stored) = store.get(&key(Kind::DataplaneInsight)).await? else { return Ok(Left::Settled) };
     let mut insight = stored.spec::<DataplaneInsight>().cloned().unwrap_or_default();
-    if !is_absent(&insight, gone) {
-        return Ok(());
+    if !is_absent(&insight, &is_gone) {
+        return Ok(Left::Settled);
     }
     let batch = if registered(&insight) {
+        let Some(dataplane) = store.get(&key(Kind::Dataplane)).await? else { return Ok(Left::Settled) };
+        if takes_connections(&dataplane).await {
+            tracing::info!(%mesh, proxy = %name, "the proxy did not come back to a control plane and takes connections: its Dataplane stays");
+            return Ok(Left::Serves);
+        }
+        if !is_gone(last_instance(&insight)) {
+            return Ok(Left::Settled);
+        }
         tracing::info!(%mesh, proxy = %name, "the proxy did not come back to a control plane, its Dataplane is removed");
-        removal(Key::new(Kind::Dataplane, mesh.clone(), name.clone()), Some(&stored))
+        removal(&dataplane, Some(&stored))
     } else {
         tracing::info!(%mesh, proxy = %name, "the proxy did not come back to a control plane, it is shown offline");
         for subscription in insight.subscriptions.iter_mut().filter(|s| s.disconnect_time.is_none()) {
@@ -171,19 +266,39 @@ async fn leave(store: &dyn Store, (mesh, name): &Proxy, gone: &Gone) -> Result<(
     };
     match store.write_as(Author::part("dp-server"), batch).await {
         // It came back at this very moment, or somebody removed it.
-        Ok(_) | Err(StoreError::NotFound(_) | StoreError::Conflict(_)) => Ok(()),
+        Ok(_) | Err(StoreError::NotFound(_)) => Ok(Left::Settled),
         Err(error) => Err(error),
     }
+}
+
+fn last_instance(insight: &DataplaneInsight) -> &str {
+    insight.subscriptions.last().map_or("", |last| &last.control_plane_instance_id)
+}
+
+/// Whether a proxy takes connections at any of its inbounds. It may be cut off from control planes and serve all the
+/// same; then nobody is helped by its removal.
+async fn takes_connections(dataplane: &AnyResource) -> bool {
+    let Some(networking) = dataplane.spec::<Dataplane>().and_then(|spec| spec.networking.as_ref()) else {
+        return false;
+    };
+    let knocks = networking.inbound.iter().map(async |inbound| {
+        let host = if inbound.address.is_empty() { &networking.address } else { &inbound.address };
+        let port = u16::try_from(inbound.port).unwrap_or_default();
+        let connected = tokio::time::timeout(KNOCK, TcpStream::connect((host.as_str(), port))).await;
+        connected.is_ok_and(|connected| connected.is_ok())
+    });
+    futures::future::join_all(knocks).await.contains(&true)
 }
 
 #[cfg(test)]
 mod tests {
     use kuma_core::{
         meta::{Labels, Meta},
-        resources::{Dataplane, Subscription},
-        store::MemoryStore,
+        resources::Subscription,
+        store::{Committed, MemoryStore, WatchEvent, history::Past},
     };
     use serde_json::json;
+    use tokio::sync::mpsc;
 
     use super::*;
     use crate::state::Feed;
@@ -220,12 +335,16 @@ mod tests {
             ..DataplaneInsight::default()
         };
         let open = insight(vec![at("a", false)], json!({}));
-        assert!(!is_absent(&open, &gone));
+        let is_gone = |instance: &str| gone.includes(instance);
+        assert!(!is_absent(&open, is_gone));
         tell.send_replace(BTreeSet::from(["a".into()]));
-        assert!(is_absent(&open, &gone));
-        assert!(!is_absent(&insight(vec![at("a", false), at("b", false)], json!({})), &gone), "it went to another one");
-        assert!(!is_absent(&insight(vec![at("a", true)], json!({})), &gone), "it said good-bye");
-        assert!(is_absent(&insight(vec![at("a", true)], noted()), &gone), "its Dataplane was left");
+        assert!(is_absent(&open, is_gone));
+        assert!(
+            !is_absent(&insight(vec![at("a", false), at("b", false)], json!({})), is_gone),
+            "it went to another one"
+        );
+        assert!(!is_absent(&insight(vec![at("a", true)], json!({})), is_gone), "it said good-bye");
+        assert!(is_absent(&insight(vec![at("a", true)], noted()), is_gone), "its Dataplane was left");
     }
 
     #[tokio::test]
@@ -275,6 +394,77 @@ mod tests {
         feeding.await.unwrap();
     }
 
+    /// A store to which somebody else writes at the last moment before a Dataplane is removed.
+    struct Overtaken(MemoryStore);
+
+    #[async_trait::async_trait]
+    impl Store for Overtaken {
+        async fn get(&self, key: &Key) -> Result<Option<AnyResource>, StoreError> {
+            self.0.get(key).await
+        }
+        async fn write_as(&self, author: Author, batch: Vec<Write>) -> Result<Committed, StoreError> {
+            let key = Key::new(Kind::Dataplane, "m", "web");
+            if batch.iter().any(|write| matches!(write, Write::Delete { .. })) {
+                let resource = self.0.get(&key).await?.expect("it is there");
+                let expected = resource.meta.version;
+                self.0.write_as(Author::Proxy("web".into()), vec![Write::Update { resource, expected }]).await?;
+            }
+            self.0.write_as(author, batch).await
+        }
+        async fn history(&self, key: &Key) -> Result<Vec<Past>, StoreError> {
+            self.0.history(key).await
+        }
+        async fn watch(&self) -> Result<mpsc::Receiver<WatchEvent>, StoreError> {
+            self.0.watch().await
+        }
+    }
+
+    #[tokio::test]
+    async fn who_registers_at_the_last_moment_keeps_its_dataplane() {
+        let store = Overtaken(MemoryStore::new(Timestamp::now));
+        known(&store, "web", noted()).await;
+        let outcome = remove(&store, &("m".into(), "web".into()), "").await.unwrap();
+        assert_eq!(outcome, Removal::Changed);
+        assert!(store.get(&Key::new(Kind::Dataplane, "m", "web")).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_takes_connections_is_not_removed() {
+        let store = MemoryStore::new(Timestamp::now);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        known(&store, "web", noted()).await;
+        let key = Key::new(Kind::Dataplane, "m", "web");
+        let stored = store.get(&key).await.unwrap().unwrap();
+        let spec = json!({"networking": {"address": "127.0.0.1", "inbound": [{"port": port}]}});
+        let resource = Kind::Dataplane.decode(stored.meta.clone(), spec, None).unwrap();
+        store.write(vec![Write::Update { resource, expected: stored.meta.version }]).await.unwrap();
+        let proxy: Proxy = ("m".into(), "web".into());
+        assert_eq!(leave(&store, &proxy, |_| true).await.unwrap(), Left::Serves);
+        assert!(store.get(&key).await.unwrap().is_some());
+        drop(listener);
+        assert_eq!(leave(&store, &proxy, |_| true).await.unwrap(), Left::Settled);
+        assert!(store.get(&key).await.unwrap().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn proxies_are_waited_for_from_when_their_instance_is_gone() {
+        let (tell, told) = watch::channel(BTreeSet::new());
+        let mut awaited = Awaited::new(Gone::Told(told), Duration::from_mins(1));
+        let mut after = async |seconds: u64| {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            awaited.look();
+            awaited.is_over("a")
+        };
+        assert!(!after(600).await);
+        tell.send_replace(BTreeSet::from(["a".into()]));
+        assert!(!after(0).await && !after(59).await && after(1).await);
+        tell.send_replace(BTreeSet::new());
+        assert!(!after(0).await, "it is back");
+        tell.send_replace(BTreeSet::from(["a".into()]));
+        assert!(!after(0).await && !after(59).await, "and waited for anew");
+    }
+
     #[tokio::test]
     async fn what_is_open_elsewhere_is_not_removed() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Timestamp::now));
@@ -286,12 +476,14 @@ mod tests {
         let (before, meta) = (stored.clone(), stored.meta.clone());
         let update = |resource| Write::Update { resource, expected: stored.meta.version };
         store.write(vec![update(AnyResource::new(meta, insight, NoStatus {}))]).await.unwrap();
-        assert!(!remove(&*store, &proxy, "me").await.unwrap());
+        assert_eq!(remove(&*store, &proxy, "me").await.unwrap(), Removal::Elsewhere);
         // An instance that has not heard of it believes what was before.
-        let late = store.write(removal(key(Kind::Dataplane), Some(&before))).await;
+        let dataplane = store.get(&key(Kind::Dataplane)).await.unwrap().unwrap();
+        let late = store.write(removal(&dataplane, Some(&before))).await;
         assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
         assert!(store.get(&key(Kind::Dataplane)).await.unwrap().is_some());
-        assert!(remove(&*store, &proxy, "other").await.unwrap() && remove(&*store, &proxy, "me").await.unwrap());
+        assert_eq!(remove(&*store, &proxy, "other").await.unwrap(), Removal::Done);
+        assert_eq!(remove(&*store, &proxy, "me").await.unwrap(), Removal::Done);
         assert!(store.get(&key(Kind::Dataplane)).await.unwrap().is_none());
     }
 }

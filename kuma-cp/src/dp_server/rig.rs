@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, Streaming, codec::Codec};
 use tonic_prost::ProstCodec;
 
-use super::{connect::Connector, grpc};
+use super::{connect::Connector, grpc, handover::Handover};
 use crate::{
     auth::ProxyAuthenticator,
     state::{Feed, StateHandle},
@@ -60,6 +60,7 @@ impl Rig {
             }),
             instance: "cp".into(),
             deregistration_delay: Duration::from_secs(10),
+            handover: Handover::default(),
             stop: stop.clone(),
             tasks: tasks.clone(),
             brought: Arc::new(Mutex::new(HashSet::new())),

@@ -82,7 +82,10 @@ async fn connect(store: &PostgresStore, instance: &str, proxies: &[&str]) -> Joi
     for name in proxies {
         let metadata = (*name == "brought").then(|| json!({"dataplane.registered": true}));
         let (proxy, id) = (("m".into(), (*name).into()), format!("{instance}-{name}").into());
-        events.send(InsightEvent::Connected { proxy, id, version: None, metadata }).await.unwrap();
+        events
+            .send(InsightEvent::Connected { proxy, id, version: None, metadata, missing: CancellationToken::new() })
+            .await
+            .unwrap();
     }
     let store: Arc<dyn Store> = Arc::new(store.clone());
     tokio::spawn(async move {

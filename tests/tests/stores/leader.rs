@@ -9,9 +9,9 @@ use std::{
 use kuma_core::store::Store;
 use kuma_cp::stores::postgres::{
     Fence, Target,
-    lock::{Contender, LEADER},
+    lock::{Absence, Contender, LEADER},
 };
-use tests::harness::postgres::Database;
+use tests::harness::{postgres::Database, relay::Relay};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -23,19 +23,25 @@ const LONG: Duration = Duration::from_secs(20);
 pub(crate) struct Instance {
     leads: watch::Receiver<bool>,
     pub(crate) gone: watch::Receiver<BTreeSet<Arc<str>>>,
+    cut_off: watch::Receiver<bool>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Instance {
     pub(crate) fn start(database: &Database, name: &str) -> Self {
+        Self::start_with(database, name, Absence::of(&settings(database)))
+    }
+
+    fn start_with(database: &Database, name: &str, absence: Absence) -> Self {
         let (leads, channel) = watch::channel(false);
         let (gone, absent) = watch::channel(BTreeSet::new());
         let target = Target::new(&settings(database));
-        let contender = Contender { target, lock: LEADER.into(), instance: name.into(), leads, gone };
+        let (cut_off, is_cut_off) = watch::channel(false);
+        let contender = Contender { target, lock: LEADER.into(), instance: name.into(), absence, leads, gone, cut_off };
         let stop = CancellationToken::new();
         let task = tokio::spawn(contender.run(stop.clone()));
-        Self { leads: channel, gone: absent, stop, task }
+        Self { leads: channel, gone: absent, cut_off: is_cut_off, stop, task }
     }
 
     pub(crate) async fn becomes(&self, leads: bool) {
@@ -136,6 +142,47 @@ async fn a_stale_leader_writes_nothing() {
     assert!(outcomes[1].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
     assert_eq!((team(&store, "stale").await, team(&store, "early").await), (None, None));
     assert_eq!(database.sql("SELECT string_agg(name, ' ' ORDER BY name) FROM resources"), "behind free fresh x");
+}
+
+/// A leader that the database is out of reach for leads no more before another one does, both within 30 s; and it knows
+/// that it is cut off before others take it for gone.
+#[tokio::test]
+async fn a_leader_that_is_cut_off_yields() {
+    let database = database();
+    open(&database).await;
+    let relay = Relay::start(0, database.address);
+    let absence =
+        Absence { hand_over: Duration::from_secs(2), gone: Duration::from_secs(6), removal: Duration::from_secs(1) };
+    let cut = Instance::start_with(&database.at(relay.address()), "cut", absence);
+    cut.becomes(true).await;
+    let other = Instance::start_with(&database, "other", absence);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    relay.set_blackhole(true);
+    let since = Instant::now();
+    let mut lost = cut.leads.clone();
+    let yields = lost.wait_for(|leads| !leads);
+    tokio::select! {
+        biased;
+        yielded = yields => assert!(yielded.is_ok()),
+        () = other.becomes(true) => panic!("two lead at a time"),
+    }
+    println!("without the database the leader yields within {:.2?}", since.elapsed());
+    other.becomes(true).await;
+    assert!(since.elapsed() < Duration::from_secs(30));
+    println!("the next one leads {:.2?} after the cut", since.elapsed());
+    let (mut cut_off, mut gone) = (cut.cut_off.clone(), other.gone.clone());
+    let knows = cut_off.wait_for(|cut_off| *cut_off);
+    let is_gone = gone.wait_for(|gone| gone.contains("cut"));
+    tokio::select! {
+        biased;
+        known = knows => assert!(known.is_ok()),
+        _ = is_gone => panic!("others take it for gone before it knows"),
+    }
+    assert!(tokio::time::timeout(LONG, gone.wait_for(|gone| gone.contains("cut"))).await.is_ok());
+    relay.set_blackhole(false);
+    assert!(tokio::time::timeout(LONG, cut_off.wait_for(|cut_off| !cut_off)).await.is_ok());
+    assert!(tokio::time::timeout(LONG, gone.wait_for(BTreeSet::is_empty)).await.is_ok(), "it is back");
+    assert!(other.leads() && !cut.leads());
 }
 
 /// The leader learns which instances are not there any more.

@@ -71,8 +71,13 @@ async fn work(store: &PostgresStore) -> CancellationToken {
     let (events, receiver) = mpsc::channel(8);
     let settings = InsightSettings { instance: "ours".into(), flush_interval: Duration::from_secs(1), keep: 10 };
     tokio::spawn(insights::run(store, settings, receiver, stop.clone()));
-    let connected =
-        InsightEvent::Connected { proxy: ("m".into(), "d".into()), id: "new".into(), version: None, metadata: None };
+    let connected = InsightEvent::Connected {
+        proxy: ("m".into(), "d".into()),
+        id: "new".into(),
+        version: None,
+        metadata: None,
+        missing: CancellationToken::new(),
+    };
     events.send(connected).await.unwrap();
     // Held as long as the stream stands.
     let held = stop.clone();

@@ -1,7 +1,7 @@
 //! A stream in the process, and what it leaves in the metrics.
 
 use envoy_api::{envoy::service::discovery::v3::DeltaDiscoveryResponse, google::rpc};
-use kuma_core::plan::PlanSettings;
+use kuma_core::{plan::PlanSettings, registry::Kind};
 use serde_json::json;
 
 use super::*;
@@ -22,6 +22,8 @@ struct Served {
     rig: Rig,
     ads: Arc<Ads>,
     metrics: Metrics,
+    /// Of streams that said that they are there: what is cancelled if their Dataplane is not.
+    missing: Arc<std::sync::Mutex<Vec<CancellationToken>>>,
 }
 
 impl Served {
@@ -37,7 +39,15 @@ impl Served {
             }
         });
         let (insights, mut events) = mpsc::channel(16);
-        rig.tasks.spawn(async move { while events.recv().await.is_some() {} });
+        let missing = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let tokens = missing.clone();
+        rig.tasks.spawn(async move {
+            while let Some(event) = events.recv().await {
+                if let InsightEvent::Connected { missing, .. } = event {
+                    tokens.lock().unwrap().push(missing);
+                }
+            }
+        });
         let ads = Arc::new(Ads {
             connector: rig.connector.clone(),
             world,
@@ -51,7 +61,7 @@ impl Served {
             stop: rig.stop.clone(),
             tasks: rig.tasks.clone(),
         });
-        Self { rig, ads, metrics }
+        Self { rig, ads, metrics, missing }
     }
 
     /// The value of a series; 0 while there is none.
@@ -144,4 +154,60 @@ async fn a_change_that_asks_for_nothing_is_not_measured() {
     served.until(r#"xds_generation_count{zone="z",proxy_type="dataplane",result="changed"}"#, 2).await;
     assert!(call.hears_nothing().await);
     assert_eq!(served.value(r#"xds_delivery_count{zone="z"}"#), 1);
+}
+
+/// What a proxy that brings its Dataplane says first.
+fn introduction() -> DeltaDiscoveryRequest {
+    let brought = web(&[80]).to_string();
+    DeltaDiscoveryRequest {
+        node: Some(node("default.web", &[("dataplane.resource", &brought)])),
+        type_url: CLUSTER.into(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_whose_dataplane_is_missing_brings_it_again() {
+    let served = Served::new().await;
+    let mut call = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
+    call.say(&introduction()).await;
+    let response = call.hear().await.expect("clusters");
+    call.say(&answer(&response, None)).await;
+    served.rig.delete(Kind::Dataplane, "default", "web").await;
+    assert!(call.hears_nothing().await, "an Envoy that serves is not told to drop anything");
+    served.missing.lock().unwrap()[0].cancel();
+    let status = call.hear().await.expect_err("the end of the stream");
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    let mut call = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
+    call.say(&introduction()).await;
+    call.hear().await.expect("clusters");
+    assert!(served.rig.stored(Kind::Dataplane, "default", "web").await.is_some());
+}
+
+#[tokio::test]
+async fn an_instance_that_is_cut_off_lets_go_of_its_proxies_once() {
+    let served = Served::new().await;
+    let (tell, cut_off) = tokio::sync::watch::channel(false);
+    let handover = served.rig.connector.handover.clone();
+    served.rig.tasks.spawn(handover.run(cut_off, Duration::from_secs(1), served.rig.stop.clone()));
+    let mut call = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
+    call.say(&introduction()).await;
+    call.hear().await.expect("clusters");
+    tell.send_replace(true);
+    let status = call.hear().await.expect_err("the end of the stream");
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    let mut refused = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
+    refused.say(&introduction()).await;
+    assert_eq!(refused.hear().await.expect_err("nobody is let in").code(), Code::Unavailable);
+    let term = served.rig.connector.handover.clone();
+    let opened = async {
+        while term.term().is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, opened).await.expect("it lets them in again");
+    let mut call = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
+    call.say(&introduction()).await;
+    call.hear().await.expect("clusters");
+    assert!(served.rig.stored(Kind::Dataplane, "default", "web").await.is_some());
 }

@@ -188,6 +188,7 @@ async fn a_report_does_not_bring_back_what_was_deleted_a_moment_ago() {
         prepare: known.prepare.clone(),
         instance: known.instance.clone(),
         deregistration_delay: known.deregistration_delay,
+        handover: known.handover.clone(),
         stop: known.stop.clone(),
         tasks: known.tasks.clone(),
         brought: known.brought.clone(),

@@ -72,7 +72,7 @@ mod tests {
         let mut spec = DataplaneInsight { subscriptions: known, ..DataplaneInsight::default() };
         let id: Arc<str> = told.id.as_str().into();
         let subscriptions = BTreeMap::from([(id.clone(), told)]);
-        merge(&mut spec, &Pending { subscriptions, order: vec![id], metadata: None }, 10);
+        merge(&mut spec, &Pending { subscriptions, order: vec![id], ..Pending::default() }, 10);
         spec.subscriptions.into_iter().map(|s| (s.id, s.disconnect_time.is_none())).collect()
     }
 

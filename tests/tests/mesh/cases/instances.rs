@@ -1,5 +1,7 @@
 //! Two control planes on one database, behind a load balancer that sends everybody to one of them, while traffic flows.
 
+mod cut_off;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -39,7 +41,7 @@ struct Twins {
 }
 
 /// What an Envoy was sent, and what it has dropped.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
     updates: u64,
     clusters_removed: u64,
@@ -48,8 +50,14 @@ struct Sent {
 
 impl Twins {
     fn open(database: Database, frontends: u8) -> Self {
+        Self::open_by([database.clone(), database], frontends, &[])
+    }
+
+    /// The same, each with its own way to the database, and with more settings.
+    fn open_by([database, way]: [Database; 2], frontends: u8, more: &[(&'static str, &str)]) -> Self {
         let port = free_port();
         let mut settings: Vec<(&str, String)> = database.environment();
+        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         settings.push(("KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_PORT", port.to_string()));
         settings.push(("KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY", format!("{}s", DEREGISTRATION.as_secs())));
         Mesh::prepare(&as_text(&settings)).migrate();
@@ -61,6 +69,7 @@ impl Twins {
         {
             settings.push((name, first.path(file).to_str().unwrap().to_owned()));
         }
+        settings.extend(way.environment());
         let other = Mesh::start_with(&as_text(&settings));
         let relay = Relay::start(port, first.dp_server);
         let door = format!("https://{}", relay.address());
@@ -268,6 +277,8 @@ pub(crate) fn instance_stands_still() {
     twins.assert_change_arrives(&twins.shop.mesh, "/two");
     twins.finish(load);
 }
+
+pub(crate) use cut_off::instance_cut_off;
 
 /// The database is away: traffic goes on, proxies come and go, and when it is back everything is as it should be.
 pub(crate) fn database_away() {

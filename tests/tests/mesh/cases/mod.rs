@@ -27,6 +27,7 @@ pub(crate) const ALL: &[Case] = &[
     ("instance_ends", instances::instance_ends),
     ("instance_stands_still", instances::instance_stands_still),
     ("database_away", instances::database_away),
+    ("instance_cut_off", instances::instance_cut_off),
     ("taken_port_is_refused", refusals::taken_port_is_refused),
     ("bad_regex_is_refused", refusals::bad_regex_is_refused),
     ("bad_bodies_change_nothing", input::bad_bodies_change_nothing),
