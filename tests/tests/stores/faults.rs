@@ -135,7 +135,7 @@ async fn a_promoted_replica_is_followed() {
     stored(&store, update(&workload("x", "2"), before.meta.version)).await;
 }
 
-/// The disk of the database is full, or it refuses for another reason: the writer is told, others are not disturbed.
+/// The disk of the database is full, or it is out of something else: the writer is told, others are not disturbed.
 #[tokio::test]
 async fn a_refusal_is_told_to_whom_it_concerns() {
     let server = Postgres::start();
@@ -143,23 +143,28 @@ async fn a_refusal_is_told_to_whom_it_concerns() {
     let store = open(&database).await;
     database.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            IF NEW.name LIKE 'full%' THEN
-                RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
+            IF NEW.name LIKE 'full-%' THEN
+                RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = substr(NEW.name, 6);
             END IF;
             RETURN NEW;
          END $$;
          CREATE TRIGGER refuse BEFORE INSERT ON resources FOR EACH ROW EXECUTE PROCEDURE refuse()",
     );
-    let names = ["a", "full1", "b", "c", "full2"];
+    // Disk, memory, a limit of the configuration, and the server's resources in general.
+    let names = ["a", "full-53100", "b", "full-53200", "c", "full-53400", "full-53000"];
     let writes = names.map(|name| store.write(vec![create(&workload(name, "1"))]));
     for (name, outcome) in names.iter().zip(futures::future::join_all(writes).await) {
-        if name.starts_with("full") {
+        if let Some(code) = name.strip_prefix("full-") {
+            // What the API answers with 503 and Retry-After.
             let why = unavailable(outcome);
-            assert!(why.contains("No space left on device") && why.contains("53100"), "{why}");
+            assert!(why.contains("No space left on device") && why.contains(code), "{why}");
         } else {
             assert!(outcome.is_ok(), "{name}: {outcome:?}");
         }
     }
     assert!(*store.available().borrow());
+    database.sql("DROP TRIGGER refuse ON resources");
+    stored(&store, create(&workload("full-53100", "1"))).await;
+    database.sql("DELETE FROM resources WHERE name LIKE 'full%'");
     assert_eq!(database.sql("SELECT string_agg(name, ' ' ORDER BY name) FROM resources"), "a b c");
 }

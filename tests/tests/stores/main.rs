@@ -12,6 +12,7 @@ mod moved;
 mod scene;
 mod schema;
 mod shared;
+mod slow;
 mod tls;
 mod unknown;
 

@@ -1,6 +1,7 @@
 //! The cases, by what they are about.
 
 mod faults;
+mod folders;
 mod impostors;
 mod input;
 mod instances;
@@ -35,6 +36,8 @@ pub(crate) const ALL: &[Case] = &[
     ("bad_files_change_nothing", input::bad_files_change_nothing),
     ("failed_starts_are_told", starts::failed_starts_are_told),
     ("taken_ports_are_told", starts::taken_ports_are_told),
+    ("unusable_folders_are_told", folders::unusable_folders_are_told),
+    ("full_disk_is_told_and_survived", folders::full_disk_is_told_and_survived),
     ("tokens_are_for_their_workloads", impostors::tokens_are_for_their_workloads),
     ("one_name_twice_is_told", impostors::one_name_twice_is_told),
     ("state_of_the_world_is_refused", impostors::state_of_the_world_is_refused),
