@@ -2,7 +2,9 @@
 
 use kuma_core::store::{Store, StoreError, WatchEvent, Write};
 
-use crate::scene::{create, database, key, mesh, next, open, shows, stored, team, update, watch, workload};
+use kuma_cp::stores::postgres::{PostgresStore, Target};
+
+use crate::scene::{create, database, key, mesh, next, open, settings, shows, stored, team, update, watch, workload};
 
 #[tokio::test]
 async fn each_sees_what_the_other_writes() {
@@ -90,6 +92,41 @@ async fn rows_of_others_are_followed() {
     assert_eq!(store.get(&key("x")).await.unwrap().unwrap().meta, good.meta);
     database.sql("DELETE FROM resources WHERE name = 'x'");
     shows(&store, "x", None).await;
+}
+
+/// Rows of the wrong shape are left where they are and named, whatever is wrong with them; the others are served. A row that
+/// is older than it was counts as it is.
+#[tokio::test]
+async fn tampered_rows_stand_in_nobodys_way() {
+    let database = database();
+    let insert = "INSERT INTO resources (name, mesh, type, version, spec, labels, status) VALUES";
+    let rows = [
+        ("cut", "Workload", r#"{"a": "#, "{}", "{}"),
+        ("list", "MeshService", "[1]", "{}", "{}"),
+        ("text", "Dataplane", r#""x""#, "{}", "{}"),
+        ("shape", "Dataplane", r#"{"networking": 7}"#, "{}", "{}"),
+        ("labels", "Workload", "{}", r#"{"team": 1}"#, "{}"),
+        ("status", "Workload", "{}", "{}", r#"{"dataplaneProxies": "many"}"#),
+        ("good", "Workload", "{}", r#"{"team": "1"}"#, "{}"),
+    ];
+    for (name, kind, spec, labels, status) in rows {
+        database.sql(&format!("{insert} ('{name}', 'm', '{kind}', 5, '{spec}', '{labels}', '{status}')"));
+    }
+    let target = Target::new(&settings(&database));
+    let (store, found) = PostgresStore::open(target, jiff::Timestamp::now).await.unwrap();
+    assert_eq!((found.objects, found.unreadable.len()), (1, 6), "{found:?}");
+    for (name, ..) in &rows[..6] {
+        assert!(found.unreadable.iter().any(|text| text.contains(&format!("{name:?}"))), "{name}: {found:?}");
+    }
+    let read = store.get(&key("good")).await.unwrap().unwrap();
+    database.sql("UPDATE resources SET version = 2, labels = '{\"team\": \"old\"}' WHERE name = 'good'");
+    shows(&store, "good", Some("old")).await;
+    let stale = store.write(vec![update(&workload("good", "2"), read.meta.version)]).await;
+    assert!(matches!(stale, Err(StoreError::Conflict(_))), "{stale:?}");
+    let now = store.get(&key("good")).await.unwrap().unwrap();
+    stored(&store, update(&workload("good", "2"), now.meta.version)).await;
+    assert_eq!(database.sql("SELECT version FROM resources WHERE name = 'good'"), "3");
+    assert_eq!(database.sql("SELECT count(*) FROM resources"), "7", "nothing was removed");
 }
 
 /// What the database deletes along with an owner is told too, whoever wrote it and whoever deletes.

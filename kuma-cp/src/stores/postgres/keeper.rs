@@ -12,7 +12,11 @@ use std::{
 use jiff::{Timestamp, Unit};
 use kuma_core::{
     resource::Key,
-    store::{Author, Committed, StoreError, Write, history::Past, ledger::Entry},
+    store::{
+        Author, Committed, StoreError, Write,
+        history::Past,
+        ledger::{Entry, Ledger},
+    },
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -26,7 +30,7 @@ use super::{
     group::{Group, Verdict, named},
     link::{Link, Unreadable},
     revisions::{self, Seen},
-    said,
+    rows, said,
 };
 
 /// Most batches that share a transaction.
@@ -178,6 +182,7 @@ impl Keeper {
         self.available.send_replace(true);
         let after = self.shared.ledger();
         let keys: BTreeSet<&Key> = before.keys().chain(after.keys()).collect();
+        tell_regressions(&before, &after, keys.iter().copied());
         self.note(revisions::seen(&before, &after, keys, (self.now)())).await;
     }
 
@@ -188,6 +193,7 @@ impl Keeper {
             Ok(Ok(entries)) => {
                 let before = self.shared.ledger();
                 self.shared.take_over(entries);
+                tell_regressions(&before, &self.shared.ledger(), keys);
                 self.note(revisions::seen(&before, &self.shared.ledger(), keys, (self.now)())).await;
             }
             Ok(Err(error)) => self.lose(&said(&error)),
@@ -372,6 +378,22 @@ impl Keeper {
             }
         }
         *waiting = undecided;
+    }
+}
+
+/// Names objects that are older than they were. What the database holds counts all the same.
+fn tell_regressions<'a>(before: &Ledger, after: &Ledger, keys: impl IntoIterator<Item = &'a Key>) {
+    let meta = |ledger: &Ledger, key: &Key| ledger.get(key).map(|entry| entry.resource.meta.clone());
+    let is_back = |key: &&Key| {
+        meta(before, key).zip(meta(after, key)).is_some_and(|(before, now)| rows::went_back(&before, &now))
+    };
+    let back: Vec<&Key> = keys.into_iter().filter(is_back).collect();
+    if let Some(Key { kind, mesh, name }) = back.first() {
+        tracing::warn!(
+            target: "kuma-cp.store", objects = back.len(),
+            "versions went back, first that of {kind} {name:?} of mesh {mesh:?}: the database was restored from a copy, or \
+             changed by hand. What it holds now counts"
+        );
     }
 }
 

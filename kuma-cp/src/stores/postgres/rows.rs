@@ -30,6 +30,12 @@ pub(super) fn parts(version: Version) -> (i64, i32) {
     ((version.0 >> 32) as i64, version.0 as u32 as i32)
 }
 
+/// An object has a lower number than before and was not created again: no program that keeps to the rules writes that. The
+/// database was restored, or somebody has changed it by hand.
+pub(super) fn went_back(before: &Meta, now: &Meta) -> bool {
+    before.created == now.created && parts(now.version).1 < parts(before.version).1
+}
+
 /// Key of a row, if we know its kind.
 pub(super) fn key(row: &Row) -> Option<Key> {
     Some(Key::new(Kind::by_name(row.get(2))?, row.get::<_, &str>(1), row.get::<_, &str>(0)))
@@ -130,5 +136,19 @@ mod tests {
             assert_eq!(parts(version(transaction, number)), (transaction, number));
         }
         assert_ne!(version(7, 0), version(8, 0), "created again");
+    }
+
+    #[test]
+    fn numbers_go_up_as_long_as_an_object_is_there() {
+        let meta = |transaction, number, second| {
+            let mut meta = Meta::new("m", "x", Labels::new());
+            meta.version = version(transaction, number);
+            meta.created = Timestamp::from_second(second).expect("a time");
+            meta
+        };
+        let before = meta(70, 5, 1);
+        assert!(went_back(&before, &meta(71, 4, 1)) && went_back(&before, &meta(3, 4, 1)));
+        assert!(!went_back(&before, &meta(71, 5, 1)) && !went_back(&before, &meta(71, 6, 1)));
+        assert!(!went_back(&before, &meta(71, 0, 2)), "created again");
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions, TryLockError},
+    io::{Read, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,14 +17,14 @@ use kuma_core::{
         ledger::Entry,
     },
 };
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{revisions, rows};
 
 /// Name of the file in its folder.
 pub const FILE: &str = "kuma.db";
 /// Version of the schema that this program writes.
-pub(super) const SCHEMA_VERSION: i64 = 2;
+pub(super) const SCHEMA_VERSION: i64 = 3;
 /// "KUMA", so that the file is not taken for another program's.
 const APPLICATION: i64 = 0x4b55_4d41;
 /// How long a statement waits for a backup that reads.
@@ -64,6 +65,18 @@ pub enum OpenError {
     /// It holds something else.
     #[error("{} is no store of kuma-cp: move it away, or choose another folder (KUMA_STORE_SQLITE_DIR)", .0.display())]
     Foreign(PathBuf),
+    /// It is not what was written.
+    #[error(
+        "{} is damaged: {reason}. It is left as it is; put back a copy with `kuma-cp store restore`, or move it away to \
+         start with nothing",
+        .path.display()
+    )]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The file system refuses.
     #[error("{}: {cause}", .path.display())]
     Io {
@@ -93,11 +106,15 @@ pub(super) struct File {
     _lock: fs::File,
 }
 
+/// What is in the file of the lock once there is something in the file of the store.
+const FILLED: &str = "kuma.db holds a store\n";
+
 /// Takes the lock of a file, which is a file beside it: SQLite's own locks let several processes take turns.
 pub(super) fn lock(path: &Path) -> Result<fs::File, OpenError> {
     let io = |cause| OpenError::Io { path: path.to_owned(), cause };
     let beside = path.with_extension("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(beside).map_err(io)?;
+    let file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(beside).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
@@ -107,10 +124,10 @@ pub(super) fn lock(path: &Path) -> Result<fs::File, OpenError> {
 
 /// Looks whether a database is a store that this version can read. 0 is one without tables yet.
 pub(super) fn schema_version(path: &Path, connection: &Connection) -> Result<i64, OpenError> {
-    let sql = |cause| OpenError::Sql { path: path.to_owned(), cause };
+    let sql = |cause| wrong(path, cause);
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application = match pragma("application_id") {
-        Err(cause) if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
+        Err(cause) if cause.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
             return Err(OpenError::Foreign(path.to_owned()));
         }
         other => other.map_err(sql)?,
@@ -125,12 +142,29 @@ pub(super) fn schema_version(path: &Path, connection: &Connection) -> Result<i64
     }
 }
 
-/// Opens a database for writing, with its schema.
-fn connect(path: &Path) -> Result<Connection, OpenError> {
-    let sql = |cause| OpenError::Sql { path: path.to_owned(), cause };
+/// An error of the database about this file.
+pub(super) fn wrong(path: &Path, cause: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match cause.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, reason: cause.to_string() },
+        _ => OpenError::Sql { path, cause },
+    }
+}
+
+/// Opens a database for writing, with its schema. `filled`: there was something in it before.
+fn connect(path: &Path, filled: bool) -> Result<Connection, OpenError> {
+    let sql = |cause| wrong(path, cause);
+    let damaged = |reason: String| OpenError::Damaged { path: path.to_owned(), reason };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(sql)?;
     let version = schema_version(path, &connection)?;
+    if version == 0 && filled {
+        return Err(damaged("it is empty, and was not before".into()));
+    }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
+    if verdict != "ok" {
+        return Err(damaged(verdict));
+    }
     set_up(&mut connection, version).map_err(sql)?;
     Ok(connection)
 }
@@ -146,8 +180,11 @@ fn set_up(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
         }
-        // The history came with version 2.
-        transaction.execute_batch(revisions::SCHEMA)?;
+        if version < 2 {
+            transaction.execute_batch(revisions::SCHEMA)?;
+        }
+        // Checksums came with version 3; rows of before have none.
+        transaction.execute_batch("ALTER TABLE resources ADD COLUMN sum INTEGER")?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()?;
     }
@@ -160,10 +197,16 @@ impl File {
         let io = |cause| OpenError::Io { path: path.to_owned(), cause };
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(io)?;
-        let lock = lock(path)?;
+        let mut lock = lock(path)?;
+        let mut filled = String::new();
+        lock.read_to_string(&mut filled).map_err(io)?;
         // It holds secrets. SQLite gives its side files the mode of this one.
+        let was_there = path.exists();
         OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(io)?;
-        let connection = connect(path)?;
+        let connection = connect(path, was_there && filled == FILLED)?;
+        if filled != FILLED {
+            lock.rewind().and_then(|()| lock.write_all(FILLED.as_bytes())).map_err(io)?;
+        }
         // The name of a new file must survive as well.
         fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
         Ok(Self { path: path.to_owned(), connection, _lock: lock })
@@ -176,7 +219,7 @@ impl File {
 
     /// Everything in it. A row that cannot be read is put aside, with the reason, and named in the result.
     pub(super) fn load(&mut self) -> Result<rows::Loaded, OpenError> {
-        rows::load(&mut self.connection).map_err(|cause| OpenError::Sql { path: self.path.clone(), cause })
+        rows::load(&mut self.connection).map_err(|cause| wrong(&self.path, cause))
     }
 
     /// Writes what became of objects and what that leaves in their histories, and waits until the disk has it.

@@ -27,6 +27,8 @@ struct Stored {
     spec: String,
     status: Option<String>,
     owner: Option<(String, String, String)>,
+    /// Of all of the above; rows of earlier versions have none.
+    sum: Option<i64>,
 }
 
 impl Stored {
@@ -45,10 +47,29 @@ impl Stored {
             owner: owner
                 .map(|kind| Ok::<_, rusqlite::Error>((kind, row.get("owner_mesh")?, row.get("owner_name")?)))
                 .transpose()?,
+            sum: row.get("sum")?,
         })
     }
 
+    /// What [`Self::sum`] has to be.
+    fn computed(&self) -> i64 {
+        let Self { kind, mesh, name, version, created, modified, labels, spec, status, owner, .. } = self;
+        let owner = owner.as_ref().map(|(kind, mesh, name)| [kind.as_str(), mesh, name]);
+        let numbers = [version, created, modified].map(ToString::to_string);
+        let texts = [kind, mesh, name].into_iter().chain(&numbers).chain([labels, spec]).map(String::as_str);
+        let mut sum = crc32fast::Hasher::new();
+        for text in texts.chain(status.as_deref()).chain(owner.into_iter().flatten()) {
+            sum.update(text.as_bytes());
+            // Ends a text: it is in no UTF-8.
+            sum.update(&[0xff]);
+        }
+        sum.finalize().into()
+    }
+
     fn entry(&self) -> Result<Entry, String> {
+        if self.sum.is_some_and(|sum| sum != self.computed()) {
+            return Err("its checksum does not fit: the disk has damaged it, or another program has changed it".into());
+        }
         let kind = |name: &str| Kind::by_name(name).ok_or_else(|| format!("this version knows no kind {name:?}"));
         let time = |micros| Timestamp::from_microsecond(micros).map_err(|e| e.to_string());
         let parse =
@@ -72,7 +93,7 @@ impl Stored {
 
     /// The row in print, to be kept.
     fn print(&self) -> String {
-        let Self { kind, mesh, name, version, created, modified, labels, spec, status, owner } = self;
+        let Self { kind, mesh, name, version, created, modified, labels, spec, status, owner, .. } = self;
         json!({
             "kind": kind, "mesh": mesh, "name": name, "version": version, "created": created, "modified": modified,
             "labels": labels, "spec": spec, "status": status, "owner": owner,
@@ -129,7 +150,7 @@ const DELETE_OWNED: &str = "DELETE FROM resources WHERE owner_kind = ? AND owner
 
 const PUT: &str = "
     INSERT OR REPLACE INTO resources VALUES (:kind, :mesh, :name, :version, :created, :modified, :labels, :spec, :status,
-        :owner_kind, :owner_mesh, :owner_name)";
+        :owner_kind, :owner_mesh, :owner_name, :sum)";
 
 /// Writes what became of objects.
 pub(super) fn save(
@@ -151,19 +172,34 @@ pub(super) fn save(
             continue;
         };
         let meta = &resource.meta;
+        let owner = owner.as_ref().map(|o| (o.kind.name().to_owned(), o.mesh.to_string(), o.name.to_string()));
+        let row = Stored {
+            kind: kind.to_owned(),
+            mesh: key.mesh.to_string(),
+            name: key.name.to_string(),
+            version: number(meta.version.0),
+            created: meta.created.as_microsecond(),
+            modified: meta.modified.as_microsecond(),
+            labels: json!(*meta.labels).to_string(),
+            spec: resource.stored_spec().to_string(),
+            status: resource.stored_status().map(|status| status.to_string()),
+            owner,
+            sum: None,
+        };
         put.execute(named_params! {
-            ":kind": kind,
-            ":mesh": &*key.mesh,
-            ":name": &*key.name,
-            ":version": number(meta.version.0),
-            ":created": meta.created.as_microsecond(),
-            ":modified": meta.modified.as_microsecond(),
-            ":labels": json!(*meta.labels).to_string(),
-            ":spec": resource.stored_spec().to_string(),
-            ":status": resource.stored_status().map(|status| status.to_string()),
-            ":owner_kind": owner.as_ref().map(|o| o.kind.name()),
-            ":owner_mesh": owner.as_ref().map(|o| &*o.mesh),
-            ":owner_name": owner.as_ref().map(|o| &*o.name),
+            ":kind": row.kind,
+            ":mesh": row.mesh,
+            ":name": row.name,
+            ":version": row.version,
+            ":created": row.created,
+            ":modified": row.modified,
+            ":labels": row.labels,
+            ":spec": row.spec,
+            ":status": row.status,
+            ":owner_kind": row.owner.as_ref().map(|(kind, ..)| kind),
+            ":owner_mesh": row.owner.as_ref().map(|(_, mesh, _)| mesh),
+            ":owner_name": row.owner.as_ref().map(|(.., name)| name),
+            ":sum": row.computed(),
         })?;
     }
     transaction.prepare_cached("UPDATE revision SET revision = ?")?.execute([number(revision.0)])?;

@@ -100,7 +100,7 @@ async fn histories_are_there_after_a_restart_and_in_files_of_before() {
 
     // The first version of the file had no histories.
     let old = database(folder.path());
-    old.execute_batch("DROP TABLE revisions; PRAGMA user_version = 1").unwrap();
+    old.execute_batch("DROP TABLE revisions; ALTER TABLE resources DROP COLUMN sum; PRAGMA user_version = 1").unwrap();
     drop(old);
     let (store, found) = reopen(folder.path());
     assert_eq!((found.objects, told(&store, &workload("a", "")).await), (1, vec![]));
@@ -172,8 +172,8 @@ async fn what_cannot_be_read_is_put_aside() {
     let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
     store.write(vec![create(&workload("a", ""), None), create(&workload("b", ""), None)]).await.unwrap();
     drop(store);
-    let damage = "UPDATE resources SET spec = '{' WHERE name = 'a';
-        INSERT INTO resources SELECT 'MeshFuture', mesh, 'c', version, created, modified, labels, spec, status, NULL, NULL, NULL
+    let damage = "UPDATE resources SET spec = '{', sum = NULL WHERE name = 'a';
+        INSERT INTO resources SELECT 'MeshFuture', mesh, 'c', version, created, modified, labels, spec, status, NULL, NULL, NULL, 7
         FROM resources WHERE name = 'b'";
     database(folder.path()).execute_batch(damage).unwrap();
     let (store, found) = reopen(folder.path());
@@ -194,9 +194,9 @@ async fn what_a_newer_version_wrote_stays() {
     let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
     store.write(vec![create(&mesh(), None), create(&workload("a", "x"), Some(mesh().key()))]).await.unwrap();
     drop(store);
-    let newer = "UPDATE resources SET spec = '{\"future\": {\"a\": 1}}' WHERE name = 'a';
+    let newer = "UPDATE resources SET spec = '{\"future\": {\"a\": 1}}', sum = NULL WHERE name = 'a';
         INSERT INTO resources SELECT 'MeshFuture', mesh, 'c', version, created, modified, labels, spec, status,
-            owner_kind, owner_mesh, owner_name FROM resources WHERE name = 'a'";
+            owner_kind, owner_mesh, owner_name, sum FROM resources WHERE name = 'a'";
     database(folder.path()).execute_batch(newer).unwrap();
     let (store, _) = reopen(folder.path());
     let read = store.get(&workload("a", "").key()).await.unwrap().unwrap();
@@ -206,6 +206,78 @@ async fn what_a_newer_version_wrote_stays() {
     // Whoever owns it takes it along.
     store.write(vec![Write::Delete { key: mesh().key(), expected: None }]).await.unwrap();
     assert_eq!(text("SELECT CAST(count(*) AS TEXT) FROM resources"), "0");
+}
+
+/// A store of many objects, as one file.
+async fn filled(folder: &Path) -> Vec<u8> {
+    let (store, _) = SqliteStore::open(folder, Timestamp::now).unwrap();
+    let objects = (0..500).map(|n| create(&workload(&format!("w{n}"), "team-of-the-object"), None));
+    store.write(objects.collect()).await.unwrap();
+    drop(store);
+    fs::read(folder.join(FILE)).unwrap()
+}
+
+fn open_error(folder: &Path) -> OpenError {
+    SqliteStore::open(folder, Timestamp::now).err().expect("it is damaged")
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_or_overwritten_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let whole = filled(folder.path()).await;
+    let file = folder.path().join(FILE);
+    for length in [0, 100, 4096, whole.len() / 2, whole.len() - 4096] {
+        fs::write(&file, &whole[..length]).unwrap();
+        let error = open_error(folder.path());
+        assert!(matches!(error, OpenError::Damaged { .. } | OpenError::Foreign(_)), "{length}: {error:?}");
+        assert_eq!(fs::read(&file).unwrap(), whole[..length], "{length}: it is left as it is");
+    }
+    let mut refused = 0;
+    for page in 1..whole.len() / 4096 {
+        let mut spoiled = whole.clone();
+        spoiled[page * 4096..][..4096].fill(0xa5);
+        fs::write(&file, &spoiled).unwrap();
+        match SqliteStore::open(folder.path(), Timestamp::now) {
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains("is damaged") && text.contains("kuma-cp store restore"), "{page}: {text}");
+                refused += 1;
+            }
+            // A page that nothing is in.
+            Ok((_, found)) => assert_eq!((found.objects, found.put_aside.len()), (500, 0), "{page}"),
+        }
+    }
+    assert!(refused > 20, "{refused} of {} pages", whole.len() / 4096);
+    fs::write(&file, &whole).unwrap();
+    assert_eq!(reopen(folder.path()).1.objects, 500);
+    // Whoever wants to start with nothing moves it away.
+    fs::remove_file(&file).unwrap();
+    assert_eq!(reopen(folder.path()).1.objects, 0);
+}
+
+#[tokio::test]
+async fn an_object_that_something_else_has_changed_is_put_aside() {
+    let folder = TempDir::new().unwrap();
+    let whole = filled(folder.path()).await;
+    let file = folder.path().join(FILE);
+    let changed = "UPDATE resources SET spec = '{}', version = version - 1 WHERE name = 'w7'";
+    database(folder.path()).execute_batch(changed).unwrap();
+    let (store, found) = reopen(folder.path());
+    assert_eq!((found.objects, found.put_aside.len()), (499, 1), "{:?}", found.put_aside);
+    assert!(found.put_aside[0].contains("\"w7\"") && found.put_aside[0].contains("checksum"), "{:?}", found.put_aside);
+    assert!(store.get(&workload("w7", "").key()).await.unwrap().is_none());
+    drop(store);
+
+    // One bit of each label, which the spec follows in its row: no structure of the file shows that.
+    let mut spoiled = whole;
+    let text = br#"team-of-the-object"}{}"#;
+    let places: Vec<usize> = (0..spoiled.len()).filter(|at| spoiled[*at..].starts_with(text)).collect();
+    for at in places {
+        spoiled[at] ^= 1;
+    }
+    fs::write(&file, &spoiled).unwrap();
+    let (_store, found) = reopen(folder.path());
+    assert_eq!((found.objects, found.put_aside.len()), (0, 500));
 }
 
 #[test]
