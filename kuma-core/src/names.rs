@@ -3,12 +3,16 @@
 //!
 //! Each check returns the texts of everything that is wrong, in the order in which they are shown.
 
+mod places;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
     registry::{Kind, Scope},
     validate::{Path, Violations},
 };
+
+pub use places::*;
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL_1123: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";

@@ -228,6 +228,7 @@ registry! {
     policies: [
         MeshHTTPRoute,
         MeshTCPRoute,
+        MeshAccessLog,
         MeshTimeout,
         MeshCircuitBreaker,
         MeshRetry,

@@ -47,6 +47,7 @@ fn class(matched: &MatchedSet, traits: ProxyTraits) -> Class {
         names(&matched.timeouts),
         names(&matched.breakers),
         names(&matched.retries),
+        names(&matched.access_logs),
     ];
     (kinds, traits)
 }

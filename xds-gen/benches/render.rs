@@ -52,6 +52,7 @@ fn outbound(routes: usize) -> Arc<Outbound> {
             routes: (0..routes).map(route).collect(),
             ..Default::default()
         }),
+        logs: Vec::new(),
         spare: Vec::new(),
     })
 }
@@ -108,6 +109,7 @@ fn inbound_listener_filled(bencher: Bencher) {
         protocol: Protocol::Http,
         application: Application { address: None, port: 8080, bind_source: true },
         filter: InboundFilter::Http(HttpInbound::default()),
+        logs: Vec::new(),
         tuning: ClusterTuning::default(),
     });
     let labels = (0..8).map(|n| (format!("label-{n}"), "value".to_owned())).collect();

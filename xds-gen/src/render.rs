@@ -4,6 +4,7 @@
 //! same unit gives the same bytes. [`units`] packs messages into resources that streams share; [`render_proxy`] makes
 //! a whole set at once, for goldens and inspection.
 
+mod access_log;
 pub(crate) mod address;
 mod admin;
 mod cluster;

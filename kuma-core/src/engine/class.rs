@@ -17,6 +17,7 @@ use crate::{
         Around, BackendQuestion, ClusterInputs, Destination, MeshFacts, OutboundPolicies, OutboundRef, OutboundRules,
         PolicyNames, Touched, http_questions, outbound_inputs, tcp_questions,
     },
+    policies::AccessLogs,
 };
 
 /// Fewest units that are kept before looking for unused ones is worth it.
@@ -67,12 +68,14 @@ pub(super) struct ClassDelta {
     pub(super) outbounds: BTreeSet<OutboundRef>,
     /// Clusters.
     pub(super) clusters: BTreeSet<Kri>,
+    /// What is said of traffic to no destination of the mesh.
+    pub(super) leaving: bool,
 }
 
 impl ClassDelta {
     /// None did.
     pub(super) fn is_empty(&self) -> bool {
-        self.outbounds.is_empty() && self.clusters.is_empty()
+        self.outbounds.is_empty() && self.clusters.is_empty() && !self.leaving
     }
 }
 
@@ -100,6 +103,11 @@ impl<U: Clone> Class<U> {
         class
     }
 
+    /// What is written about traffic of the members to no destination of the mesh.
+    pub(super) fn access_logs_of_leaving(&self) -> Option<Arc<AccessLogs>> {
+        self.rules.access_logs_of_leaving()
+    }
+
     /// The policies as they were when the class was last updated.
     pub(super) fn policies(&self) -> &OutboundPolicies {
         &self.policies
@@ -117,9 +125,10 @@ impl<U: Clone> Class<U> {
         let around = Around { mesh: change.mesh, destinations: change.destinations, routes: change.routes };
         let built = &mut planner.counters.rule_tables;
         let (rules, touched) = self.rules.rebuild((&self.policies, &policies), &context, &around, built);
+        let leaving = self.rules.access_logs_of_leaving();
         (self.rules, self.policies) = (rules, policies);
         let moved: BTreeSet<Kri> = change.destinations.iter().map(|d| d.kri.clone()).collect();
-        let mut delta = ClassDelta::default();
+        let mut delta = ClassDelta { leaving: leaving != self.rules.access_logs_of_leaving(), ..ClassDelta::default() };
         if touched.is_empty() && moved.is_empty() {
             return delta;
         }

@@ -57,6 +57,11 @@ impl<U: Clone> Classes<U> {
     }
 
     /// A class.
+    pub(super) fn get(&self, id: ClassId) -> Option<&Class<U>> {
+        self.all.get(&id)
+    }
+
+    /// A class, to plan for it.
     pub(super) fn get_mut(&mut self, id: ClassId) -> Option<&mut Class<U>> {
         self.all.get_mut(&id)
     }

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     EndpointTable, Render, StreamId, Up, Wake,
-    class::ClassChange,
+    class::{Class, ClassChange},
     classes::Classes,
     cohort::{Cohort, CohortKey},
     planned::{PlannedWide, Planner},
@@ -29,6 +29,7 @@ use crate::{
         MatchedSet, Names, OutboundPolicies, PlanSettings, ProxyFacts, ReachInputs, WideInputs, direct_access,
         dns_labels, inbound_inputs, serves_dns,
     },
+    policies::AccessLogs,
     registry::Kind,
     resource::Key,
     state::MeshState,
@@ -212,6 +213,7 @@ impl<R: Render> MeshEngine<R> {
             }
         }
         todo.wide.extend(self.with_hostnames_of(&reaches));
+        todo.wide.extend(self.leaving_otherwise(&classes));
         delta.serving.clone()
     }
 
@@ -255,7 +257,8 @@ impl<R: Render> MeshEngine<R> {
             if !same_own {
                 todo.admin.insert(name.clone());
             }
-            let wide = wide_unit(&new, cohort, &mut self.reaches, projections, shared.planner);
+            let logs = self.classes.get(class).and_then(Class::access_logs_of_leaving);
+            let wide = wide_unit(&new, (cohort, logs), &mut self.reaches, projections, shared.planner);
             let admin = proxy.planned.take().and_then(|p| p.admin);
             proxy.planned = Some(PlannedProxy { facts: new, cohort, inbounds, wide, admin });
             todo.compose.insert(name.clone());
@@ -285,7 +288,9 @@ impl<R: Render> MeshEngine<R> {
         let Some(projections) = &self.projections else { return };
         for name in &todo.wide {
             let Some(planned) = self.proxies.get_mut(name).and_then(|p| p.planned.as_mut()) else { continue };
-            let wide = wide_unit(&planned.facts, planned.cohort, &mut self.reaches, projections, shared.planner);
+            let cohort = planned.cohort;
+            let logs = self.classes.get(cohort.0).and_then(Class::access_logs_of_leaving);
+            let wide = wide_unit(&planned.facts, (cohort, logs), &mut self.reaches, projections, shared.planner);
             if !Arc::ptr_eq(&wide, &planned.wide) {
                 planned.wide = wide;
                 todo.compose.insert(name.clone());
@@ -366,7 +371,7 @@ impl<R: Render> MeshEngine<R> {
 /// What concerns a proxy as a whole.
 fn wide_unit<R: Render>(
     proxy: &ProxyFacts,
-    cohort: CohortKey,
+    (cohort, access_logs): (CohortKey, Option<Arc<AccessLogs>>),
     reaches: &mut Reaches,
     projections: &Projections,
     planner: &mut Planner<R>,
@@ -377,5 +382,5 @@ fn wide_unit<R: Render>(
     // Without records most are the same.
     let hint: Name = dns.as_ref().map_or_else(String::new, |_| cohort.1.to_string()).into();
     let direct_access = direct_access(dataplane, &traits, projections.facts.dataplanes.values());
-    planner.wide(&hint, WideInputs { traits, direct_access, dns })
+    planner.wide(&hint, WideInputs { traits, direct_access, dns, access_logs })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CidrText, ClusterTuning, Forward, HttpListenerTimeouts, Name, Protocol};
+use super::{AccessLog, CidrText, ClusterTuning, Forward, HttpListenerTimeouts, Name, Protocol};
 use crate::duration::GoDuration;
 
 /// An inbound: listener and cluster of one name. Labels of the proxy are filled in from [`super::Own`].
@@ -29,6 +29,9 @@ pub struct Inbound {
     pub application: Application,
     /// What is done with connections.
     pub filter: InboundFilter,
+    /// What is written about its connections or requests, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<Arc<AccessLog>>,
     /// What policies tune on the cluster.
     pub tuning: ClusterTuning,
 }

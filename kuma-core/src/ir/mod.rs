@@ -4,6 +4,7 @@
 //! for which it comes out equal. What differs between replicas (own address, own labels, paths below the work
 //! directory) is not in a unit: it is handed to the renderer as [`Own`]. `Option` is absent where Envoy's default holds.
 
+mod access_log;
 mod cluster;
 mod endpoints;
 mod inbound;
@@ -16,6 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use access_log::*;
 pub use cluster::*;
 pub use endpoints::*;
 pub use inbound::*;

@@ -1,10 +1,10 @@
 //! A listener towards a destination.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CidrText, Name, Protocol, Route};
+use super::{AccessLog, CidrText, Name, Protocol, Route};
 use crate::duration::GoDuration;
 
 /// A listener towards one port of a destination. The clusters that it names are in [`Outbound::clusters`].
@@ -17,6 +17,9 @@ pub struct Outbound {
     pub listen: Listen,
     /// What it does.
     pub filter: OutboundFilter,
+    /// What is written about its connections or requests, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<Arc<AccessLog>>,
     /// Clusters that exist on account of this outbound though it does not send to them, sorted: those of HTTP routes
     /// that a TCP policy has put aside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -58,6 +61,9 @@ pub struct HttpOutbound {
     /// needs it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tags_header: bool,
+    /// Names of routes that access logs tell apart, each with the mark by which they do.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub log_marks: BTreeMap<Name, Name>,
     /// Timeouts of the connection manager.
     pub timeouts: HttpListenerTimeouts,
     /// Which client addresses count as internal.

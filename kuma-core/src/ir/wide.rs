@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::ClusterTuning;
+use super::{AccessLog, ClusterTuning};
 
 /// Proxy-wide configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub struct Passthrough {
     /// Inbound ports that may be reached, each once, never empty; `None` is any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict_ports: Option<Vec<u16>>,
+    /// What is written about outbound connections, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<Arc<AccessLog>>,
 }
 
 /// Listeners for proxies that are reachable by their own address.
@@ -57,6 +60,9 @@ pub struct Passthrough {
 pub struct DirectAccess {
     /// Address and port of each, sorted.
     pub endpoints: Vec<(Arc<str>, u16)>,
+    /// What is written about connections, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<Arc<AccessLog>>,
 }
 
 /// Configuration that kuma-dp polls: path (`/dns`) to the body that is served.

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     policies::{
-        CircuitBreakers, HttpRouteConf, MeshCircuitBreaker, MeshHTTPRoute, MeshRetry, MeshTCPRoute, MeshTimeout,
-        Retries, TcpRule, Timeouts, policy::Policy,
+        AccessLogs, CircuitBreakers, HttpRouteConf, MeshAccessLog, MeshCircuitBreaker, MeshHTTPRoute, MeshRetry,
+        MeshTCPRoute, MeshTimeout, Retries, TcpRule, Timeouts, policy::Policy,
     },
     registry::Kind,
 };
@@ -27,6 +27,8 @@ pub struct OutboundPolicies {
     pub breakers: Vec<Arc<PolicyView<MeshCircuitBreaker>>>,
     /// Retries.
     pub retries: Vec<Arc<PolicyView<MeshRetry>>>,
+    /// Access logs.
+    pub access_logs: Vec<Arc<PolicyView<MeshAccessLog>>>,
 }
 
 /// Which policies these are, by kind and storage name, in their order: what a class is known by.
@@ -41,6 +43,7 @@ impl OutboundPolicies {
             timeouts: about_destinations(matched.timeouts.views()),
             breakers: about_destinations(matched.breakers.views()),
             retries: about_destinations(matched.retries.views()),
+            access_logs: about_destinations(matched.access_logs.views()),
         }
     }
 
@@ -54,6 +57,7 @@ impl OutboundPolicies {
             .chain(of(&self.timeouts))
             .chain(of(&self.breakers))
             .chain(of(&self.retries))
+            .chain(of(&self.access_logs))
             .collect()
     }
 
@@ -65,6 +69,7 @@ impl OutboundPolicies {
             timeouts: refreshed(&self.timeouts, &all.timeouts),
             breakers: refreshed(&self.breakers, &all.breakers),
             retries: refreshed(&self.retries, &all.retries),
+            access_logs: refreshed(&self.access_logs, &all.access_logs),
         }
     }
 }
@@ -91,6 +96,8 @@ pub struct OutboundRules {
     pub breakers: ToRules<CircuitBreakers>,
     /// Retries.
     pub retries: ToRules<Retries>,
+    /// Access logs.
+    pub access_logs: ToRules<AccessLogs>,
 }
 
 /// What changed around a class since its rules were built, besides its own policies.
@@ -113,7 +120,13 @@ impl OutboundRules {
             timeouts: ToRules::build(&policies.timeouts, context),
             breakers: ToRules::build(&policies.breakers, context),
             retries: ToRules::build(&policies.retries, context),
+            access_logs: ToRules::build(&policies.access_logs, context),
         }
+    }
+
+    /// What is written about traffic to no destination of the mesh; `None` if no policy says anything.
+    pub fn access_logs_of_leaving(&self) -> Option<Arc<AccessLogs>> {
+        self.access_logs.of_mesh().map(|rule| rule.conf.clone())
     }
 
     /// Rules from `new` policies where `self` was built from `old` ones, and what they say otherwise than before.
@@ -133,6 +146,7 @@ impl OutboundRules {
             timeouts: table.of(&self.timeouts, &old.timeouts, &new.timeouts),
             breakers: table.of(&self.breakers, &old.breakers, &new.breakers),
             retries: table.of(&self.retries, &old.retries, &new.retries),
+            access_logs: table.of(&self.access_logs, &old.access_logs, &new.access_logs),
         };
         (rules, touched)
     }

@@ -6,7 +6,7 @@ use super::{InboundFacts, InboundRules, ProxyTraits};
 use crate::{
     duration::GoDuration,
     ir::{Application, CidrText, ClusterTuning, Forward, HttpInbound, HttpListenerTimeouts, Inbound, InboundFilter},
-    policies::{CircuitBreakers, MeshCircuitBreaker, MeshTimeout, Timeouts, policy::Policy},
+    policies::{AccessLogs, CircuitBreakers, MeshAccessLog, MeshCircuitBreaker, MeshTimeout, Timeouts, policy::Policy},
 };
 
 /// Everything that an inbound depends on. Equal inputs, equal inbounds: this is what results are kept by.
@@ -24,6 +24,8 @@ pub struct InboundInputs {
     pub timeouts: InboundRules<Timeouts>,
     /// Circuit breakers.
     pub breakers: InboundRules<CircuitBreakers>,
+    /// Access logs.
+    pub access_logs: InboundRules<AccessLogs>,
 }
 
 impl InboundInputs {
@@ -36,6 +38,7 @@ impl InboundInputs {
             internal,
             timeouts: InboundRules::default(),
             breakers: InboundRules::default(),
+            access_logs: InboundRules::default(),
         }
     }
 }
@@ -48,6 +51,7 @@ const STREAM_IDLE: GoDuration = GoDuration::from_hours(1);
 /// The inbound with what policies say about it; `None` for one that stands for "no service port".
 pub fn inbound(inputs: &InboundInputs) -> Option<Inbound> {
     let mut out = bare_inbound(inputs)?;
+    MeshAccessLog::inbound(&inputs.access_logs, &inputs.facts, &mut out);
     MeshTimeout::inbound(&inputs.timeouts, &inputs.facts, &mut out);
     MeshCircuitBreaker::inbound(&inputs.breakers, &inputs.facts, &mut out);
     Some(out)
@@ -86,6 +90,7 @@ pub fn bare_inbound(inputs: &InboundInputs) -> Option<Inbound> {
             bind_source: inputs.redirected,
         },
         filter,
+        logs: Vec::new(),
         tuning: ClusterTuning { connect: Some(CONNECT), idle: http.then_some(IDLE), ..ClusterTuning::default() },
     })
 }

@@ -10,7 +10,8 @@ use crate::{
     ir::Endpoints,
     kri::Kri,
     policies::{
-        MeshCircuitBreaker, MeshHTTPRoute, MeshRetry, MeshTCPRoute, MeshTimeout, policy::Policy, target::TargetKind,
+        MeshAccessLog, MeshCircuitBreaker, MeshHTTPRoute, MeshRetry, MeshTCPRoute, MeshTimeout, policy::Policy,
+        target::TargetKind,
     },
     registry::Kind,
     resource::Key,
@@ -31,6 +32,8 @@ pub struct Policies {
     pub breakers: Vec<Arc<PolicyView<MeshCircuitBreaker>>>,
     /// Retries.
     pub retries: Vec<Arc<PolicyView<MeshRetry>>>,
+    /// Access logs.
+    pub access_logs: Vec<Arc<PolicyView<MeshAccessLog>>>,
 }
 
 impl Policies {
@@ -42,6 +45,7 @@ impl Policies {
             timeouts: views(state, mesh),
             breakers: views(state, mesh),
             retries: views(state, mesh),
+            access_logs: views(state, mesh),
         }
     }
 
@@ -53,6 +57,7 @@ impl Policies {
             Kind::MeshTimeout => replace(&mut self.timeouts, key, state),
             Kind::MeshCircuitBreaker => replace(&mut self.breakers, key, state),
             Kind::MeshRetry => replace(&mut self.retries, key, state),
+            Kind::MeshAccessLog => replace(&mut self.access_logs, key, state),
             _ => None,
         }
     }
@@ -67,6 +72,7 @@ impl Policies {
             || any(&self.timeouts)
             || any(&self.breakers)
             || any(&self.retries)
+            || any(&self.access_logs)
     }
 
     /// Heads of the HTTP routes, for policies of earlier releases that address them.

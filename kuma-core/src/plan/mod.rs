@@ -11,7 +11,7 @@ mod destination;
 mod endpoints;
 mod facts;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod inbound;
 pub mod merge;
 mod mesh;

@@ -7,8 +7,8 @@ use crate::{
     ir::{self, CidrText, HttpListenerTimeouts, HttpOutbound, Listen, Outbound, OutboundFilter, Protocol, TcpOutbound},
     kri::Kri,
     policies::{
-        HttpRules, MeshRetry, MeshTimeout, Retries, Timeouts,
-        policy::{Conf, OutboundConfs, Policy},
+        AccessLogs, HttpRules, MeshAccessLog, MeshRetry, MeshTimeout, Retries, Timeouts,
+        policy::{Conf, OutboundAt, OutboundConfs, Policy},
         routes,
     },
 };
@@ -30,6 +30,8 @@ pub struct OutboundInputs {
     pub timeouts: OutboundConfs<Timeouts>,
     /// Retries.
     pub retries: OutboundConfs<Retries>,
+    /// Access logs.
+    pub access_logs: OutboundConfs<AccessLogs>,
     /// Which client addresses count as internal.
     pub internal: Arc<[CidrText]>,
 }
@@ -71,9 +73,11 @@ pub fn outbound(inputs: &OutboundInputs) -> Option<Outbound> {
     spare.sort();
     spare.dedup();
     let listen = inputs.listen.clone();
-    let mut out = Outbound { name: inputs.destination.to_string().into(), listen, filter, spare };
-    MeshTimeout::outbound(&inputs.timeouts, inputs.protocol, &mut out);
-    MeshRetry::outbound(&inputs.retries, inputs.protocol, &mut out);
+    let mut out = Outbound { name: inputs.destination.to_string().into(), listen, filter, logs: Vec::new(), spare };
+    let at = OutboundAt { destination: &inputs.destination, protocol: inputs.protocol };
+    MeshAccessLog::outbound(&inputs.access_logs, at, &mut out);
+    MeshTimeout::outbound(&inputs.timeouts, at, &mut out);
+    MeshRetry::outbound(&inputs.retries, at, &mut out);
     Some(out)
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     ir::{CidrText, Name, ProxyIr},
     kri::Kri,
-    policies::{MeshCircuitBreaker, MeshHTTPRoute, MeshRetry, MeshTCPRoute, MeshTimeout},
+    policies::{MeshAccessLog, MeshCircuitBreaker, MeshHTTPRoute, MeshRetry, MeshTCPRoute, MeshTimeout},
     state::MeshState,
 };
 
@@ -28,6 +28,8 @@ pub struct MatchedSet {
     pub breakers: MatchedPolicies<MeshCircuitBreaker>,
     /// Retries.
     pub retries: MatchedPolicies<MeshRetry>,
+    /// Access logs.
+    pub access_logs: MatchedPolicies<MeshAccessLog>,
 }
 
 impl MatchedSet {
@@ -44,6 +46,7 @@ impl MatchedSet {
             timeouts: MatchedPolicies::find(&policies.timeouts, dataplane, routes, shadow),
             breakers: MatchedPolicies::find(&policies.breakers, dataplane, routes, shadow),
             retries: MatchedPolicies::find(&policies.retries, dataplane, routes, shadow),
+            access_logs: MatchedPolicies::find(&policies.access_logs, dataplane, routes, shadow),
         }
     }
 }
@@ -65,6 +68,7 @@ pub fn outbound_inputs(
         tcp: rules.tcp.compute(kri).map(|rule| Arc::new(tcp_backends(rule, context.destinations))),
         timeouts: outbound_confs(&rules.timeouts, kri, http.as_deref()),
         retries: outbound_confs(&rules.retries, kri, http.as_deref()),
+        access_logs: outbound_confs(&rules.access_logs, kri, http.as_deref()),
         http,
         internal,
     })
@@ -75,6 +79,7 @@ pub fn inbound_inputs(proxy: &ProxyFacts, matched: &MatchedSet, internal: &Arc<[
     let inputs = |(facts, at): (&Arc<InboundFacts>, ListenAt)| InboundInputs {
         timeouts: InboundRules::build(matched.timeouts.at(&at)),
         breakers: InboundRules::build(matched.breakers.at(&at)),
+        access_logs: InboundRules::build(matched.access_logs.at(&at)),
         ..InboundInputs::bare(facts.clone(), &proxy.traits, internal.clone())
     };
     proxy.dataplane.inbound_addresses().map(inputs).collect()
@@ -129,6 +134,7 @@ pub fn plan_proxy(facts: &MeshFacts, settings: &PlanSettings, proxy: &ProxyFacts
         traits: proxy.traits,
         direct_access: direct_access(&proxy.dataplane, &proxy.traits, facts.dataplanes.values()),
         dns: dns(&proxy.dataplane, &proxy.traits, &reached, &facts.destinations).map(Arc::new),
+        access_logs: rules.access_logs_of_leaving(),
     }));
     out
 }

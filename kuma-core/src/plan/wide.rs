@@ -10,7 +10,7 @@ use super::{DataplaneFacts, Destination, DestinationKind, Destinations, ListenAt
 use crate::{
     ir::{AdminListener, ClusterTuning, DirectAccess, DnsConfig, DnsRecord, DynamicConfig, Passthrough, ProxyWide},
     meta::label,
-    policies::{MeshCircuitBreaker, policy::Policy},
+    policies::{AccessLogs, MeshAccessLog, MeshCircuitBreaker, policy::Policy},
 };
 
 /// Seconds that an answer of the built-in DNS server may be kept.
@@ -25,11 +25,14 @@ pub struct WideInputs {
     pub direct_access: Vec<ListenAt>,
     /// DNS records and their labels; `None` if the proxy is served none.
     pub dns: Option<Arc<DnsConfig>>,
+    /// Access logs of traffic to no destination of the mesh; `None` where no policy says anything.
+    pub access_logs: Option<Arc<AccessLogs>>,
 }
 
 /// The proxy-wide unit with what policies say about it.
 pub fn wide(inputs: &WideInputs) -> ProxyWide {
     let mut out = bare_wide(inputs);
+    MeshAccessLog::leaving(inputs.access_logs.as_deref(), &mut out);
     MeshCircuitBreaker::cluster(None, crate::ir::Protocol::Unknown, &mut out.system_tuning);
     out
 }
@@ -48,8 +51,9 @@ pub fn bare_wide(inputs: &WideInputs) -> ProxyWide {
             reuse_port: traits.reuse_port,
             // Limited to declared ports only where the proxy has an identity to ask others for.
             strict_ports: None,
+            logs: Vec::new(),
         }),
-        direct_access: (!endpoints.is_empty()).then_some(DirectAccess { endpoints }),
+        direct_access: (!endpoints.is_empty()).then_some(DirectAccess { endpoints, logs: Vec::new() }),
         dynamic: inputs.dns.as_deref().map(|dns| DynamicConfig { dns: Some(dns.clone()), ipv6: traits.ipv6 }),
         system_tuning: ClusterTuning::default(),
     }

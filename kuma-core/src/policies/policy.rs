@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::target::{Match, TargetRef};
 use crate::{
     ir,
+    kri::Kri,
     plan::{InboundFacts, InboundRules},
     resource::Spec,
 };
@@ -104,6 +105,15 @@ impl<C> OutboundConfs<C> {
     }
 }
 
+/// The port of a destination that an outbound leads to.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboundAt<'a> {
+    /// KRI of the destination with the section as it was referred to.
+    pub destination: &'a Kri,
+    /// Protocol of the port.
+    pub protocol: ir::Protocol,
+}
+
 /// A targetRef policy.
 pub trait Policy: Spec {
     /// Conf of a `to` item.
@@ -133,9 +143,9 @@ pub trait Policy: Spec {
         None
     }
 
-    /// Tunes an outbound listener to a port of `protocol`.
-    fn outbound(confs: &OutboundConfs<Self::To>, protocol: ir::Protocol, out: &mut ir::Outbound) {
-        let _ = (confs, protocol, out);
+    /// Tunes an outbound listener.
+    fn outbound(confs: &OutboundConfs<Self::To>, at: OutboundAt<'_>, out: &mut ir::Outbound) {
+        let _ = (confs, at, out);
     }
 
     /// Tunes the cluster of a destination's port of `protocol`. `None` where no policy says anything.
@@ -146,5 +156,11 @@ pub trait Policy: Spec {
     /// Tunes an inbound listener and its cluster.
     fn inbound(rules: &InboundRules<Self::In>, at: &InboundFacts, out: &mut ir::Inbound) {
         let _ = (rules, at, out);
+    }
+
+    /// Tunes the listeners of traffic to no destination of the mesh. `conf` is that of the mesh as a whole; `None`
+    /// where no policy says anything.
+    fn leaving(conf: Option<&Self::To>, out: &mut ir::ProxyWide) {
+        let _ = (conf, out);
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Outcome, Service, Settings, Vips,
+    Outcome, Service, Settings, Vips, access_logs,
     hostnames::{self, Claims, Generator, ServiceRank},
     is_local,
     replicas::{Replica, Replicas},
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     engine::members::Members,
     meta::Meta,
+    policies::MeshAccessLog,
     registry::Kind,
     resource::{AnyResource, Key, Resource, Spec},
     resources::{Dataplane, DataplaneInsight, HostnameGenerator, MeshService, MeshServicePort, Workload},
@@ -134,7 +135,7 @@ impl Reconciler {
                     }
                     dirty.insert(key.clone());
                 }
-                Kind::Workload => {
+                Kind::Workload | Kind::MeshAccessLog => {
                     dirty.insert(key.clone());
                 }
                 Kind::HostnameGenerator => {
@@ -148,10 +149,14 @@ impl Reconciler {
             self.proxy(state, &mesh, &name, &mut dirty);
         }
         let mut writes = BTreeMap::new();
-        let (services, workloads): (BTreeSet<Key>, _) = dirty.into_iter().partition(|k| k.kind == Kind::MeshService);
+        let (services, others): (BTreeSet<Key>, BTreeSet<Key>) =
+            dirty.into_iter().partition(|k| k.kind == Kind::MeshService);
         self.derive_services(state, services, now, &mut writes);
-        for key in workloads {
-            self.derive_workload(state, &key, &mut writes);
+        for key in others {
+            match key.kind {
+                Kind::MeshAccessLog => self.derive_access_log(state, &key, &mut writes),
+                _ => self.derive_workload(state, &key, &mut writes),
+            }
         }
         self.unsettled = writes.keys().cloned().collect();
         Outcome { writes: writes.into_values().collect(), due: self.due.first() }
@@ -330,6 +335,12 @@ impl Reconciler {
         let counts = replicas.filter(|_| self.meshes.contains(&key.mesh)).map(Replicas::counts);
         let derived = workloads::decide(key, stored.as_ref(), counts, &self.settings);
         writes.extend(write(key, stored.map(Into::into), derived).map(|write| (key.clone(), write)));
+    }
+
+    fn derive_access_log(&mut self, state: &MeshState, key: &Key, writes: &mut BTreeMap<Key, Write>) {
+        let Some(stored) = self.read::<MeshAccessLog>(state, &key.mesh, &key.name) else { return };
+        let derived = access_logs::decide(&stored);
+        writes.extend(write(key, Some(stored.erase()), Some(derived)).map(|write| (key.clone(), write)));
     }
 
     /// The only way to the state, so that all that is read is counted.

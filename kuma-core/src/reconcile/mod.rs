@@ -8,6 +8,7 @@
 //! All that is derived comes about in memory, each step on what the ones before it made: nobody waits for a write of
 //! another. What comes out as it is stored is not written.
 
+mod access_logs;
 mod hostnames;
 mod incremental;
 mod replicas;

@@ -8,6 +8,9 @@ use proptest::{collection::vec, option, prelude::*};
 use super::*;
 use crate::{
     meta::{Labels, Version, label},
+    policies::{
+        AccessLogTo, AccessLogs, BackendResourceRef, LogBackend, MeshAccessLog, ObservabilityStatus, OpenTelemetryLog,
+    },
     resource::NoStatus,
     resources::{
         Dataplane, DataplaneInsight, DataplaneRef, HostnameGenerator, HostnameSelector, Inbound, IntOrString,
@@ -26,6 +29,8 @@ enum Op {
     Insight(usize, usize, Option<bool>),
     Service(usize, usize, Option<Written>),
     Workload(usize, usize, Option<bool>),
+    /// Whether it refers to a collector, and whether it comes from elsewhere.
+    AccessLog(usize, Option<(bool, bool)>),
     Generator(usize, Option<(usize, usize, bool)>),
 }
 
@@ -87,6 +92,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (mesh(), 0..DATAPLANES.len(), option::of(any::<bool>())).prop_map(|(m, n, p)| Op::Insight(m, n, p)),
         3 => (mesh(), 0..SERVICES.len(), option::of(written)).prop_map(|(m, n, s)| Op::Service(m, n, s)),
         1 => (mesh(), 0..WORKLOADS.len() - 2, option::of(any::<bool>())).prop_map(|(m, n, w)| Op::Workload(m, n, w)),
+        1 => (mesh(), option::of(any::<(bool, bool)>())).prop_map(|(m, log)| Op::AccessLog(m, log)),
         2 => (0..GENERATORS.len(), option::weighted(0.8, generator)).prop_map(|(n, g)| Op::Generator(n, g)),
     ]
 }
@@ -176,6 +182,11 @@ impl World {
                 });
                 (key, workload)
             }
+            Op::AccessLog(m, log) => {
+                let key = Key::new(Kind::MeshAccessLog, MESHES[*m], "log");
+                let log = log.map(|(refers, foreign)| access_log(&key, refers, foreign));
+                (key, log)
+            }
             Op::Generator(n, spec) => {
                 let key = Key::new(Kind::HostnameGenerator, "", GENERATORS[*n]);
                 (key.clone(), spec.map(|(template, selector, zone)| generator(&key, template, selector, zone)))
@@ -247,6 +258,20 @@ fn service(key: &Key, written: &Written, clock: Timestamp) -> AnyResource {
         status.vips = vec![Vip { ip: "241.0.0.2".into() }];
     }
     AnyResource::new(Meta::new(key.mesh.clone(), key.name.clone(), labels), spec, status)
+}
+
+fn access_log(key: &Key, refers: bool, foreign: bool) -> AnyResource {
+    let reference = BackendResourceRef { labels: Some(Labels::from([("a".into(), "b".into())])), ..Default::default() };
+    let backend = LogBackend {
+        open_telemetry: refers
+            .then(|| OpenTelemetryLog { backend_ref: Some(reference), ..OpenTelemetryLog::default() }),
+        ..LogBackend::default()
+    };
+    let item = AccessLogTo { conf: AccessLogs { backends: Some(vec![backend]) }, ..AccessLogTo::default() };
+    let labels = if foreign { Labels::from([(label::ORIGIN.into(), "global".into())]) } else { Labels::new() };
+    let meta = Meta::new(key.mesh.clone(), key.name.clone(), labels);
+    let spec = MeshAccessLog { to: Some(vec![item]), ..MeshAccessLog::default() };
+    AnyResource::new(meta, spec, ObservabilityStatus::default())
 }
 
 fn generator(key: &Key, template: usize, selector: usize, zone: bool) -> AnyResource {

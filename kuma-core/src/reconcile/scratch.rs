@@ -8,13 +8,14 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Outcome, Service, Settings, Vips,
+    Outcome, Service, Settings, Vips, access_logs,
     hostnames::{self, Claim, Generator, ServiceRank},
     is_local,
     services::{self, Wanted},
     status, workloads, write,
 };
 use crate::{
+    policies::MeshAccessLog,
     registry::Kind,
     resource::{Key, Resource, Spec},
     resources::{
@@ -60,6 +61,10 @@ pub fn reconcile(state: &MeshState, settings: &Settings, now: Timestamp, vips: &
         let stored = world.workloads.get(key);
         let derived = workloads::decide(key, stored, counted.get(key).copied(), settings);
         writes.extend(write(key, stored.map(Resource::erase), derived).map(|w| (key.clone(), w)));
+    }
+    for (key, stored) in &typed::<MeshAccessLog>(state) {
+        let derived = access_logs::decide(stored);
+        writes.extend(write(key, Some(stored.erase()), Some(derived)).map(|w| (key.clone(), w)));
     }
     Outcome { writes: writes.into_values().collect(), due }
 }

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::{
     meta::{Labels, label},
+    policies::{MeshAccessLog, ObservabilityStatus},
     resource::NoStatus,
     resources::{Dataplane, DataplaneInsight, Inbound, Mesh, Networking, ServiceState, Subscription, Workload},
     state::MeshState,
@@ -86,6 +87,20 @@ fn one_batch_leads_to_the_fixed_point() {
     assert_eq!(made.spec().ports[0].name.as_deref(), Some("web"));
     let workload: Resource<Workload> = state.find("m", "api").expect("a workload");
     assert_eq!(workload.status().dataplane_proxies.total, 2);
+    assert!(reconcile(&state, &settings(), at(1), &mut vips).writes.is_empty(), "nothing is left to do");
+}
+
+#[test]
+fn an_access_log_is_told_about_its_collectors_where_it_was_written() {
+    let log = |name: &str, origin: &str| {
+        let labels = Labels::from([(label::ORIGIN.to_owned(), origin.to_owned())]);
+        AnyResource::new(Meta::new("m", name, labels), MeshAccessLog::default(), ObservabilityStatus::default())
+    };
+    let state = MeshState::of([mesh(), log("own", "zone"), log("copied", "global")]);
+    let mut vips = Vips::new(settings().service_range);
+    let state = apply(&state, &reconcile(&state, &settings(), at(0), &mut vips));
+    let told = |name: &str| state.find::<MeshAccessLog>("m", name).expect("it is there").status().conditions.len();
+    assert_eq!((told("own"), told("copied")), (1, 0));
     assert!(reconcile(&state, &settings(), at(1), &mut vips).writes.is_empty(), "nothing is left to do");
 }
 

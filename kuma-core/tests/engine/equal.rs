@@ -97,7 +97,13 @@ fn some_policy() -> impl Strategy<Value = Value> {
             (0, "MeshTimeout") => {
                 document["spec"] = json!({"rules": [{"default": {"idleTimeout": format!("{number}s")}}]});
             }
-            (1, "MeshTimeout" | "MeshRetry") => document["spec"]["to"][0]["targetRef"] = route.clone(),
+            (1, "MeshTimeout" | "MeshRetry" | "MeshAccessLog") => {
+                document["spec"]["to"][0]["targetRef"] = route.clone();
+            }
+            (0, "MeshAccessLog") => {
+                let rule = json!({"default": {"backends": [{"type": "File", "file": {"path": format!("/{number}")}}]}});
+                document["spec"] = json!({"rules": [rule]});
+            }
             (0..=4, "MeshHTTPRoute") => {
                 document["spec"]["to"][0]["rules"][0]["default"]["backendRefs"] = json!([backend]);
             }
@@ -116,7 +122,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Put(json!({"type": "Mesh", "name": "default"}))),
         1 => (0..PROXIES).prop_map(|n| Event::Delete(Kind::Dataplane, format!("d{n}"))),
         1 => (0..SERVICES).prop_map(|n| Event::Delete(Kind::MeshService, format!("s{n}"))),
-        2 => (select(vec![Kind::MeshTimeout, Kind::MeshRetry, Kind::MeshHTTPRoute, Kind::MeshTCPRoute]), 0..POLICIES)
+        2 => (select(vec![Kind::MeshTimeout, Kind::MeshRetry, Kind::MeshHTTPRoute, Kind::MeshTCPRoute, Kind::MeshAccessLog]), 0..POLICIES)
             .prop_map(|(kind, n)| Event::Delete(kind, format!("p{n}"))),
         1 => Just(Event::Delete(Kind::Mesh, "default".to_owned())),
         4 => (0..PROXIES, 0..NODES).prop_map(|(proxy, node)| Event::Connect(proxy, node)),

@@ -76,7 +76,9 @@ fn named(service: usize) -> Value {
 
 /// A policy; the number makes confs differ.
 pub(crate) fn policy() -> impl Strategy<Value = Value> {
-    let kind = select(&["MeshTimeout", "MeshRetry", "MeshCircuitBreaker", "MeshHTTPRoute", "MeshTCPRoute"][..]);
+    let kind = select(
+        &["MeshTimeout", "MeshRetry", "MeshCircuitBreaker", "MeshHTTPRoute", "MeshTCPRoute", "MeshAccessLog"][..],
+    );
     let services = 0..PROTOCOLS.len();
     (kind, top(), any::<bool>(), services.clone(), services, 1..9_u32).prop_map(|(kind, top, mesh, to, backend, n)| {
         let target = if mesh { json!({"kind": "Mesh"}) } else { named(to) };
@@ -86,6 +88,7 @@ pub(crate) fn policy() -> impl Strategy<Value = Value> {
             "MeshTimeout" => json!({"targetRef": target, "default": {"idleTimeout": format!("{n}s"), "http": {"requestTimeout": format!("{n}m")}}}),
             "MeshRetry" => json!({"targetRef": target, "default": {"tcp": {"maxConnectAttempt": n}, "http": {"numRetries": n}}}),
             "MeshCircuitBreaker" => json!({"targetRef": target, "default": {"connectionLimits": {"maxConnections": n}}}),
+            "MeshAccessLog" => json!({"targetRef": target, "default": {"backends": [{"type": "File", "file": {"path": format!("/{n}")}}]}}),
             "MeshHTTPRoute" => json!({"targetRef": named(to), "rules": [
                 {"matches": [{"path": {"type": "Exact", "value": format!("/{n}")}}], "default": {"backendRefs": [backend]}}]}),
             _ => json!({"targetRef": named(to), "rules": [{"default": {"backendRefs": [backend]}}]}),

@@ -73,14 +73,39 @@ fn main() {
     }
 }
 
-fn measure(proxies: usize, shape: Shape) -> Vec<Line> {
-    let mut mesh = Mesh::new(proxies, shape);
+/// A log of everything that goes in and out of every proxy, to a file and to a server.
+fn access_logs() -> Vec<serde_json::Value> {
+    let backends = json!([
+        {"type": "File", "file": {"path": "/var/log/mesh.log"}},
+        {"type": "Tcp", "tcp": {"address": "logs.example:514"}},
+    ]);
+    let item = json!({"targetRef": {"kind": "Mesh"}, "default": {"backends": backends}});
+    vec![
+        json!({"type": "MeshAccessLog", "name": "out", "spec": {"to": [item]}}),
+        json!({"type": "MeshAccessLog", "name": "in", "spec": {"rules": [{"default": {"backends": backends}}]}}),
+    ]
+}
+
+/// One stream for each proxy: the step, and the memory that was needed for each, in KB.
+fn connect_all(mesh: &mut Mesh, proxies: usize) -> (Step, f64) {
     let before = allocated::bytes();
-    let cold = mesh.connect((0..proxies).map(proxy_name));
-    let per_proxy = (allocated::bytes() - before) as f64 / proxies as f64 / 1024.0;
+    let step = mesh.connect((0..proxies).map(proxy_name));
+    (step, (allocated::bytes() - before) as f64 / proxies as f64 / 1024.0)
+}
+
+fn measure(proxies: usize, shape: Shape) -> Vec<Line> {
+    let (_, logged) = {
+        let mut mesh = Mesh::new(proxies, shape);
+        mesh.write(access_logs());
+        connect_all(&mut mesh, proxies)
+    };
+    let mut mesh = Mesh::new(proxies, shape);
+    let (cold, bare) = connect_all(&mut mesh, proxies);
     let mut lines = vec![
         Line { name: "all streams at once", measured: vec![millis(cold.took)], counted: cold.counted() },
-        Line { name: "memory for each proxy, KB", measured: vec![per_proxy], counted: String::new() },
+        Line { name: "memory for each proxy, KB", measured: vec![bare], counted: String::new() },
+        Line { name: "the same, mesh-wide access log", measured: vec![logged], counted: String::new() },
+        Line { name: "what the access log adds, KB", measured: vec![logged - bare], counted: String::new() },
     ];
     for (name, change) in CHANGES {
         // The first of its kind may create what later ones change.

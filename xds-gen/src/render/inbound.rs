@@ -3,6 +3,7 @@
 use kuma_core::ir::{Forward, HttpInbound, HttpVersion, Inbound, InboundFilter, Own, Protocol, Split};
 
 use super::{
+    access_log,
     address::{self, Target},
     cluster, listener, metadata, outbound,
     proto::{
@@ -16,7 +17,7 @@ use super::{
     },
     route,
 };
-use crate::filters::{HttpFilters, NetworkFilters, NetworkSlot};
+use crate::filters::{self, HttpFilters, NetworkFilters, NetworkSlot};
 
 /// Listener and cluster of an inbound.
 pub fn render_inbound(unit: &Inbound, own: &Own) -> (Listener, Cluster) {
@@ -31,13 +32,17 @@ fn listening<'a>(unit: &'a Inbound, own: &'a Own) -> &'a str {
 /// The listener alone.
 pub(super) fn listener_of(unit: &Inbound, own: &Own) -> Listener {
     let to_application = Split { cluster: unit.name.clone(), weight: 1, auto_host_rewrite: false };
+    let logs = access_log::loggers(&unit.logs, &unit.name, own);
     let filters: Vec<Filter> = match &unit.filter {
         InboundFilter::Http(http) => {
-            let manager = connection_manager(unit, http, to_application);
+            let mut manager = connection_manager(unit, http, to_application);
+            manager.access_log = logs;
             NetworkFilters::only(NetworkSlot::ConnectionManager, &manager)
         }
         InboundFilter::Tcp { idle } => {
-            NetworkFilters::only(NetworkSlot::TcpProxy, &listener::tcp_proxy(&unit.name, &[to_application], *idle))
+            let mut proxy = listener::tcp_proxy(&unit.name, &[to_application], *idle);
+            proxy.access_log = logs;
+            NetworkFilters::only(NetworkSlot::TcpProxy, &proxy)
         }
     };
     let tags = if own.labels.is_empty() { metadata::name_tag(&unit.name) } else { metadata::tags(own.labels.iter()) };
@@ -46,6 +51,7 @@ pub(super) fn listener_of(unit: &Inbound, own: &Own) -> Listener {
         stat_prefix: unit.name.as_ref().to_owned(),
         bind_to_port: unit.bind,
         metadata: Some(tags),
+        listener_filters: access_log::need_server_name(&unit.logs).then(filters::tls_inspector).into_iter().collect(),
         ..listener::inbound(listener::single_chain(&unit.name, address, filters), unit.reuse_port)
     }
 }

@@ -1,9 +1,9 @@
 //! Listeners and clusters of redirected traffic that no other listener takes.
 
-use kuma_core::ir::Passthrough;
+use kuma_core::ir::{Own, Passthrough};
 
 use super::{
-    address, cluster, listener,
+    access_log, address, cluster, listener,
     proto::{
         cluster::Cluster,
         listener::{FilterChain, FilterChainMatch, Listener},
@@ -39,32 +39,50 @@ const FAMILIES: [Family; 2] = [
     },
 ];
 
-/// Clusters, then listeners, of both directions and the families in use.
-pub(super) fn render(unit: &Passthrough) -> (Vec<Cluster>, Vec<Listener>) {
+fn families(unit: &Passthrough) -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().filter(|family| unit.ipv6 || !family.ipv6)
+}
+
+/// Clusters of both directions and the families in use.
+pub(super) fn clusters(unit: &Passthrough) -> Vec<Cluster> {
     let mut clusters = vec![cluster::nowhere(NO_DESTINATION)];
-    let mut listeners = Vec::new();
-    for family in FAMILIES.iter().filter(|family| unit.ipv6 || !family.ipv6) {
+    for family in families(unit) {
         clusters.push(cluster::original_destination(family.outbound));
         clusters.push(Cluster {
             upstream_bind_config: Some(address::unredirected(family.ipv6)),
             ..cluster::original_destination(family.inbound)
         });
-        // A direction that is not redirected has no port to listen on.
-        listeners.extend((unit.outbound_port != 0).then(|| outbound(unit, family)));
-        listeners.extend((unit.inbound_port != 0).then(|| inbound(unit, family)));
     }
-    (clusters, listeners)
+    clusters
 }
 
-/// Names of the clusters that a listener of [`render`] sends to.
+/// Listeners of both directions and the families in use. `own` shows only in those that [`uses_own`] names.
+pub(super) fn listeners(unit: &Passthrough, own: &Own) -> Vec<Listener> {
+    let mut listeners = Vec::new();
+    for family in families(unit) {
+        // A direction that is not redirected has no port to listen on.
+        listeners.extend((unit.outbound_port != 0).then(|| outbound(unit, family, own)));
+        listeners.extend((unit.inbound_port != 0).then(|| inbound(unit, family)));
+    }
+    listeners
+}
+
+/// Whether facts of the replica are filled into the listener of this name.
+pub(super) fn uses_own(unit: &Passthrough, listener: &str) -> bool {
+    FAMILIES.iter().any(|family| family.outbound == listener) && access_log::use_own(&unit.logs)
+}
+
+/// Names of the clusters that a listener of [`listeners`] sends to.
 pub(super) fn uses(listener: &str) -> Vec<&str> {
     let mut uses = vec![listener];
     uses.extend(FAMILIES.iter().any(|family| family.inbound == listener).then_some(NO_DESTINATION));
     uses
 }
 
-fn outbound(unit: &Passthrough, family: &Family) -> Listener {
-    let chain = chain(family.outbound, family.outbound, None);
+fn outbound(unit: &Passthrough, family: &Family, own: &Own) -> Listener {
+    let mut proxy = listener::tcp_to(family.outbound, family.outbound);
+    proxy.access_log = access_log::loggers(&unit.logs, family.outbound, own);
+    let chain = FilterChain { filters: NetworkFilters::only(NetworkSlot::TcpProxy, &proxy), ..Default::default() };
     listener::outbound(redirected(family.outbound, family.any, unit.outbound_port, vec![chain]))
 }
 

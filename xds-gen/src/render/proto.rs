@@ -3,12 +3,13 @@
 pub(super) use envoy_api::{
     envoy::{
         config::{
-            cluster::v3 as cluster, core::v3 as core, endpoint::v3 as endpoint, listener::v3 as listener,
-            route::v3 as route,
+            accesslog::v3 as access_log, cluster::v3 as cluster, core::v3 as core, endpoint::v3 as endpoint,
+            listener::v3 as listener, route::v3 as route,
         },
         extensions::{
+            access_loggers::{file::v3 as file_log, filters::cel::v3 as cel},
             filters::{
-                http::grpc_stats::v3 as grpc_stats,
+                http::{grpc_stats::v3 as grpc_stats, lua::v3 as lua},
                 network::{http_connection_manager::v3 as hcm, tcp_proxy::v3 as tcp_proxy},
             },
             retry::{

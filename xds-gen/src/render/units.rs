@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     AdminTls, admin, cluster, direct_access, dynconf, inbound as inbound_unit, outbound as outbound_unit, passthrough,
-    render_cluster, render_endpoints, render_outbound,
+    proto::listener::Listener, render_cluster, render_endpoints, render_outbound,
 };
 use crate::set::{Own, Rendered, Template, TypeUrl, Version};
 
@@ -57,26 +57,26 @@ pub fn wide(unit: &Arc<ProxyWide>) -> Vec<Arc<Rendered>> {
             }));
         }
     }
-    let (mut clusters, mut listeners) = (Vec::new(), Vec::new());
-    if let Some(passthrough) = &unit.passthrough {
-        let (more, all) = passthrough::render(passthrough);
-        clusters.extend(more);
-        for listener in all {
-            let uses: Vec<Arc<str>> = passthrough::uses(&listener.name).into_iter().map(Into::into).collect();
-            listeners.push((listener, uses));
-        }
-    }
-    if let Some(direct) = &unit.direct_access {
-        let (more, all) = direct_access::render(direct);
-        clusters.extend(more);
-        listeners.extend(all.into_iter().map(|listener| (listener, vec![direct_access::CLUSTER.into()])));
-    }
-    for mut message in clusters {
+    let clusters = unit.passthrough.iter().flat_map(passthrough::clusters);
+    for mut message in clusters.chain(unit.direct_access.iter().filter_map(direct_access::cluster)) {
         cluster::tune(&mut message, &unit.system_tuning);
         out.push(Rendered::of(TypeUrl::Cluster, message.name.as_str(), &message));
     }
-    for (message, uses) in listeners {
-        out.push(Rendered::of(TypeUrl::Listener, message.name.as_str(), &message).using(uses));
+    if let Some(passthrough) = &unit.passthrough {
+        let shared = Arc::new(passthrough.clone());
+        for (at, message) in passthrough::listeners(passthrough, &Facts::default()).into_iter().enumerate() {
+            let uses: Vec<Arc<str>> = passthrough::uses(&message.name).into_iter().map(Into::into).collect();
+            let own = passthrough::uses_own(passthrough, &message.name);
+            out.push(one_of(at, &message, own.then_some(&shared), passthrough::listeners).using(uses));
+        }
+    }
+    if let Some(direct) = &unit.direct_access {
+        let shared = Arc::new(direct.clone());
+        let own = direct_access::uses_own(direct);
+        for (at, message) in direct_access::listeners(direct, &Facts::default()).into_iter().enumerate() {
+            let listener = one_of(at, &message, own.then_some(&shared), direct_access::listeners);
+            out.push(listener.using([direct_access::CLUSTER.into()]));
+        }
     }
     if let Some(dynamic) = &unit.dynamic
         && let Some(sample) = dynconf::render(dynamic, &Facts::default())
@@ -88,6 +88,20 @@ pub fn wide(unit: &Arc<ProxyWide>) -> Vec<Arc<Rendered>> {
         out.push(whole.using([]));
     }
     out.into_iter().map(Arc::new).collect()
+}
+
+/// One of the listeners of a unit: the message as it is, or a template where facts of the replica are filled in.
+fn one_of<U>(at: usize, message: &Listener, unit: Option<&Arc<U>>, all: fn(&U, &Facts) -> Vec<Listener>) -> Rendered
+where
+    U: Serialize + Send + Sync + 'static,
+{
+    let name: Arc<str> = message.name.as_str().into();
+    match unit {
+        None => Rendered::of(TypeUrl::Listener, name, message),
+        Some(unit) => template(TypeUrl::Listener, &name, unit.clone(), move |unit: &U, own| {
+            all(unit, own).into_iter().nth(at).unwrap_or_default()
+        }),
+    }
 }
 
 /// Gives the server certificate of admin listeners. Lives outside of this crate, which draws no keys.

@@ -26,14 +26,12 @@ pub fn render_wide(unit: &ProxyWide, own: &Own, tls: Option<&AdminTls>) -> WideM
         }
     }
     if let Some(unit) = &unit.passthrough {
-        let (clusters, listeners) = passthrough::render(unit);
-        out.clusters.extend(clusters);
-        out.listeners.extend(listeners);
+        out.clusters.extend(passthrough::clusters(unit));
+        out.listeners.extend(passthrough::listeners(unit, own));
     }
     if let Some(unit) = &unit.direct_access {
-        let (cluster, listeners) = direct_access::render(unit);
-        out.clusters.extend(cluster);
-        out.listeners.extend(listeners);
+        out.clusters.extend(direct_access::cluster(unit));
+        out.listeners.extend(direct_access::listeners(unit, own));
     }
     if let Some(unit) = &unit.dynamic {
         out.listeners.extend(dynconf::render(unit, own));

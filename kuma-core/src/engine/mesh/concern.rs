@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{Render, cohort::CohortKey, proxy::Proxy, reaches::ReachDelta},
+    super::{Render, class::ClassDelta, classes::ClassId, cohort::CohortKey, proxy::Proxy, reaches::ReachDelta},
     MeshEngine,
 };
 use crate::{
@@ -66,6 +66,13 @@ impl<R: Render> MeshEngine<R> {
     /// Proxies whose DNS records may differ.
     pub(super) fn with_hostnames_of(&self, reaches: &ReachDelta) -> Vec<Name> {
         let cohorts = self.cohorts.iter().filter(|((_, reach), _)| reaches.hostnames.contains(reach));
+        cohorts.flat_map(|(_, cohort)| cohort.members.iter().cloned()).collect()
+    }
+
+    /// Proxies of classes that are told something else of traffic to no destination of the mesh.
+    pub(super) fn leaving_otherwise(&self, classes: &BTreeMap<ClassId, ClassDelta>) -> Vec<Name> {
+        let told = |class: &ClassId| classes.get(class).is_some_and(|delta| delta.leaving);
+        let cohorts = self.cohorts.iter().filter(|((class, _), _)| told(class));
         cohorts.flat_map(|(_, cohort)| cohort.members.iter().cloned()).collect()
     }
 

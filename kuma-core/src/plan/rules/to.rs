@@ -323,6 +323,12 @@ impl<C: Conf> ToRules<C> {
         self.rules.get(kri)
     }
 
+    /// The rule about the mesh as a whole.
+    pub fn of_mesh(&self) -> Option<&ToRule<C>> {
+        let (kri, rule) = self.rules.range(mesh_kri(&"".into())..).next()?;
+        (*kri.short == *MESH_SHORT).then_some(rule)
+    }
+
     /// The rule that holds for a destination's port: its own, else that of the destination, else that of the mesh.
     pub fn compute(&self, kri: &Kri) -> Option<&ToRule<C>> {
         self.exact(kri)

@@ -9,7 +9,7 @@ use crate::{
     duration::GoDuration,
     ir::{self, OutboundFilter, Protocol, RateLimitedRetry, RetryBackOff, RetryPolicy, RouteAction},
     policies::{
-        policy::{Conf, Never, OutboundConfs, Policy, Stage, ToItem},
+        policy::{Conf, Never, OutboundAt, OutboundConfs, Policy, Stage, ToItem},
         target::TargetRef,
     },
 };
@@ -31,7 +31,8 @@ impl Policy for MeshRetry {
         self.to.iter().flatten().map(item).collect()
     }
 
-    fn outbound(confs: &OutboundConfs<Retries>, protocol: Protocol, out: &mut ir::Outbound) {
+    fn outbound(confs: &OutboundConfs<Retries>, at: OutboundAt<'_>, out: &mut ir::Outbound) {
+        let protocol = at.protocol;
         match &mut out.filter {
             OutboundFilter::Tcp(tcp) => {
                 if protocol == Protocol::Tcp {

@@ -8,7 +8,7 @@ use crate::{
     ir::{self, ClusterTuning, InboundFilter, OutboundFilter, Protocol, RouteAction},
     plan::{InboundFacts, InboundRules},
     policies::{
-        policy::{Conf, Never, OutboundConfs, Policy, RuleItem, Stage, ToItem},
+        policy::{Conf, Never, OutboundAt, OutboundConfs, Policy, RuleItem, Stage, ToItem},
         target::TargetRef,
     },
 };
@@ -73,7 +73,7 @@ impl Policy for MeshTimeout {
         self.rules.iter().flatten().map(item).collect()
     }
 
-    fn outbound(confs: &OutboundConfs<Timeouts>, _: Protocol, out: &mut ir::Outbound) {
+    fn outbound(confs: &OutboundConfs<Timeouts>, _: OutboundAt<'_>, out: &mut ir::Outbound) {
         let service: Arc<Timeouts> = confs.service.clone().unwrap_or_default();
         match &mut out.filter {
             OutboundFilter::Tcp(tcp) => tcp.idle = Some(service.idle()),

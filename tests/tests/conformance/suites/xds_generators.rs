@@ -57,7 +57,7 @@ fn admin(case: &Case, document: Value) -> Result<Value, String> {
         ..NodeFacts::default()
     };
     let proxy = ProxyFacts::new(Arc::new(facts), &node);
-    let wide = bare_wide(&WideInputs { traits: proxy.traits, direct_access: Vec::new(), dns: None });
+    let wide = bare_wide(&WideInputs { traits: proxy.traits, direct_access: Vec::new(), dns: None, access_logs: None });
     let tls =
         AdminTls { certificate_chain: b"certPEM".to_vec(), private_key: b"keyPEM".to_vec(), ca: b"caPEM".to_vec() };
     let admin = ProxyWide { admin: wide.admin, ..ProxyWide::default() };
@@ -89,7 +89,7 @@ fn dns_listener(case: &Case, document: Value) -> Result<Value, String> {
         })
         .collect();
     let dns = dns(&proxy.dataplane, &proxy.traits, &outbounds, &destinations).map(Arc::new);
-    let wide = bare_wide(&WideInputs { traits: proxy.traits, direct_access: Vec::new(), dns });
+    let wide = bare_wide(&WideInputs { traits: proxy.traits, direct_access: Vec::new(), dns, access_logs: None });
     let dynamic = ProxyWide { dynamic: wide.dynamic, ..ProxyWide::default() };
     Ok(response(render_wide(&dynamic, &proxy.own, None).into()))
 }
@@ -141,7 +141,7 @@ fn direct(case: &Case, document: Value) -> Result<Value, String> {
     }
     let proxy = ProxyFacts::new(Arc::new(own), &NodeFacts::default());
     let direct_access = direct_access(&proxy.dataplane, &proxy.traits, &others);
-    let wide = bare_wide(&WideInputs { traits: proxy.traits, direct_access, dns: None });
+    let wide = bare_wide(&WideInputs { traits: proxy.traits, direct_access, dns: None, access_logs: None });
     let direct = ProxyWide { direct_access: wide.direct_access, ..ProxyWide::default() };
     Ok(response(render_wide(&direct, &Own::default(), None).into()))
 }

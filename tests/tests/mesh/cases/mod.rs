@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod access_logs;
 mod faults;
 mod folders;
 mod impostors;
@@ -19,6 +20,9 @@ pub(crate) const ALL: &[Case] = &[
     ("two_services_talk", traffic::two_services_talk),
     ("header_splits_versions", traffic::header_splits_versions),
     ("timeout_takes_effect", traffic::timeout_takes_effect),
+    ("a_line_for_each_request", access_logs::a_line_for_each_request),
+    ("routes_write_apart", access_logs::routes_write_apart),
+    ("lines_reach_a_server", access_logs::lines_reach_a_server),
     ("a_name_for_an_address", names::a_name_for_an_address),
     ("forgetful_control_plane_killed", faults::forgetful_control_plane_killed),
     ("remembering_control_plane_killed", faults::remembering_control_plane_killed),
