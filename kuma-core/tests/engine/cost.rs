@@ -128,6 +128,30 @@ fn a_policy_on_one_destination_plans_one_outbound_per_class() {
 }
 
 #[test]
+fn a_log_of_the_whole_mesh_is_planned_once_for_all_replicas() {
+    let mut scene = scene(40, |_| None);
+    let log = |name: &str, part: &str, mut item: Value, path: &str| {
+        item["default"] = json!({"backends": [{"type": "File", "file": {"path": path}}]});
+        json!({"type": "MeshAccessLog", "name": name, "spec": {part: [item]}})
+    };
+    // The classes differ about one destination. The default line prints the address of the replica.
+    let outbounds = SERVICES as u64 + 1;
+    for path in ["/new", "/other"] {
+        scene.put(log("out", "to", json!({"targetRef": {"kind": "Mesh"}}), path));
+        let (counters, woken) = scene.cost();
+        let planned = (counters.outbounds, counters.clusters, counters.inbounds, counters.wides);
+        assert_eq!((planned, woken.len()), ((outbounds, 0, 0, 1), 40), "{path}: {counters:?}");
+    }
+    for path in ["/new", "/other"] {
+        scene.put(log("in", "rules", json!({}), path));
+        let (counters, woken) = scene.cost();
+        let planned = (counters.outbounds, counters.clusters, counters.inbounds, counters.wides);
+        assert_eq!((planned, woken.len()), ((0, 0, 1, 0), 40), "{path}: {counters:?}");
+    }
+    scene.check().unwrap();
+}
+
+#[test]
 fn a_policy_on_a_destination_that_few_reach_concerns_these_few() {
     let mut scene = scene(60, |number| Some(vec![number % SERVICES]));
     scene.put(timeout("three", Some(3), 1));

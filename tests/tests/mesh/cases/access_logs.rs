@@ -48,13 +48,16 @@ fn of_route(name: &str) -> String {
 pub(crate) fn a_line_for_each_request() {
     let shop = Shop::open(1, 1, &[]);
     let (out, inbound) = (shop.mesh.path("out.log"), shop.mesh.path("in.log"));
+    let of_clients = shop.mesh.path("of-clients.log");
     let format =
         "%KUMA_SOURCE_SERVICE% %KUMA_DESTINATION_SERVICE% %KUMA_TRAFFIC_DIRECTION% %REQ(:PATH)% %RESPONSE_CODE%";
     shop.mesh.apply(&policy("out", &[("{kind: Mesh}".to_owned(), file(&out, format))]));
     shop.mesh.apply(&format!(
         "type: MeshAccessLog\nmesh: default\nname: in\nspec:\n  rules:\n    - default: {{backends: [{{type: File, file: \
-         {{path: '{}'}}}}]}}\n",
-        inbound.display()
+         {{path: '{}'}}}}]}}\n    - matches: [{{spiffeID: {{type: Prefix, value: 'spiffe://default'}}}}]\n      default: \
+         {{backends: [{{type: File, file: {{path: '{}'}}}}]}}\n",
+        inbound.display(),
+        of_clients.display()
     ));
     let both = || {
         shop.ask("/again", &[]);
@@ -70,6 +73,8 @@ pub(crate) fn a_line_for_each_request() {
     assert!(line.contains(r#"default "GET /marked HTTP/2" 200"#), "{line}");
     let inbound = r#""unknown" "kri_dp_default_default__backend-1_http""#;
     assert!(line.contains(inbound), "{line}");
+    // Callers have no identity here: the file of a rule about identities was opened, and stays empty.
+    assert_eq!(fs::read_to_string(&of_clients).unwrap(), "");
     let status = shop.mesh.kumactl(&["get", "meshaccesslog", "in", "-o", "yaml"]);
     assert!(status.contains("AllBackendRefsResolved"), "{status}");
 }
