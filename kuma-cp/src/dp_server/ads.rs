@@ -114,7 +114,7 @@ impl Ads {
             }
         }
         // Its Dataplane is not removed while it is about to use it.
-        let arrival = self.leases.arrive(proxy);
+        let arrival = self.leases.arrive(proxy).await;
         let connected = self.connector.connect(&credential, first.node.as_ref()).await?;
         let lease = self.leases.take(connected.proxy.clone());
         drop(arrival);

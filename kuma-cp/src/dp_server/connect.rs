@@ -258,8 +258,10 @@ impl Connector {
         let instance = self.instance.clone();
         self.tasks.spawn(stop.run_until_cancelled_owned(async move {
             tokio::time::sleep(delay).await;
-            while !leases.held(&proxy) {
-                match returning::remove(&*store, &proxy, &instance).await {
+            while let Some(departure) = leases.leave(&proxy) {
+                let removal = returning::remove(&*store, &proxy, &instance).await;
+                drop(departure);
+                match removal {
                     // It is on its way back, or somebody wrote its Dataplane: look again in a moment.
                     Ok(Removal::Changed) => tokio::time::sleep(RETRY).await,
                     Ok(removal) => {

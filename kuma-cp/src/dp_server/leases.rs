@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Mesh and name of a Dataplane.
@@ -31,6 +32,8 @@ struct Inner {
     active: HashMap<Proxy, Active>,
     /// Streams that are being let in, which take the lease if they are.
     arriving: HashMap<Proxy, usize>,
+    /// Proxies whose Dataplane is being removed; the channel ends when that is over.
+    leaving: HashMap<Proxy, watch::Receiver<()>>,
     taken: HashMap<Proxy, Taken>,
 }
 
@@ -114,16 +117,55 @@ impl Leases {
         false
     }
 
-    /// Notes that a stream of the proxy is being let in, until what is returned is dropped.
-    pub fn arrive(&self, proxy: Proxy) -> Arrival<'_> {
-        *self.lock().arriving.entry(proxy.clone()).or_default() += 1;
-        Arrival { leases: self, proxy }
+    /// Notes that a stream of the proxy is being let in, until what is returned is dropped. If its Dataplane is being
+    /// removed at this moment, waits until that is over: then the proxy brings it again.
+    pub async fn arrive(&self, proxy: Proxy) -> Arrival<'_> {
+        loop {
+            let leaving = {
+                let mut inner = self.lock();
+                let leaving = inner.leaving.get(&proxy).cloned();
+                if leaving.is_none() {
+                    *inner.arriving.entry(proxy.clone()).or_default() += 1;
+                }
+                leaving
+            };
+            let Some(mut leaving) = leaving else { return Arrival { leases: self, proxy } };
+            // An error means that it is over.
+            while leaving.changed().await.is_ok() {}
+        }
+    }
+
+    /// Notes that the Dataplane of the proxy is being removed, until what is returned is dropped; `None` if someone speaks
+    /// for the proxy, or is about to, or removes it already.
+    pub fn leave(&self, proxy: &Proxy) -> Option<Departure<'_>> {
+        let mut inner = self.lock();
+        let Inner { active, arriving, leaving, .. } = &*inner;
+        if active.contains_key(proxy) || arriving.contains_key(proxy) || leaving.contains_key(proxy) {
+            return None;
+        }
+        let (over, leaving) = watch::channel(());
+        inner.leaving.insert(proxy.clone(), leaving);
+        Some(Departure { leases: self, proxy: proxy.clone(), _over: over })
     }
 
     /// Someone speaks for the proxy, or is about to.
     pub fn held(&self, proxy: &Proxy) -> bool {
         let inner = self.lock();
         inner.active.contains_key(proxy) || inner.arriving.contains_key(proxy)
+    }
+}
+
+/// A Dataplane that is being removed.
+pub struct Departure<'a> {
+    leases: &'a Leases,
+    proxy: Proxy,
+    /// Ends the wait of whoever arrives, after the drop below.
+    _over: watch::Sender<()>,
+}
+
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        self.leases.lock().leaving.remove(&self.proxy);
     }
 }
 
@@ -165,15 +207,32 @@ mod tests {
         assert!(!leases.held(&proxy()));
     }
 
-    #[test]
-    fn who_is_about_to_come_counts() {
+    #[tokio::test]
+    async fn who_is_about_to_come_counts() {
         let leases = Leases::default();
-        let (one, another) = (leases.arrive(proxy()), leases.arrive(proxy()));
+        let (one, another) = (leases.arrive(proxy()).await, leases.arrive(proxy()).await);
         drop(one);
         assert!(leases.held(&proxy()));
         let lease = leases.take(proxy());
         drop(another);
+        assert!(leases.leave(&proxy()).is_none());
         assert!(leases.held(&proxy()) && leases.give_back(&lease) && !leases.held(&proxy()));
+    }
+
+    #[tokio::test]
+    async fn who_comes_during_a_removal_waits_for_its_end() {
+        let leases = Leases::default();
+        let leaving = leases.leave(&proxy()).expect("nobody is there");
+        assert!(leases.leave(&proxy()).is_none(), "one removes it");
+        let arriving = leases.arrive(proxy());
+        tokio::pin!(arriving);
+        let waits = tokio::time::timeout(Duration::from_millis(50), &mut arriving).await;
+        assert!(waits.is_err() && !leases.held(&proxy()));
+        let other: Proxy = ("default".into(), "web-2".into());
+        drop(leases.arrive(other).await);
+        drop(leaving);
+        let _arrival = arriving.await;
+        assert!(leases.held(&proxy()) && leases.leave(&proxy()).is_none());
     }
 
     #[test]
