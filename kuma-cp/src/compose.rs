@@ -92,7 +92,8 @@ pub struct Parts {
     pub tasks: TaskTracker,
 }
 
-/// Starts the parts that no port is needed for.
+/// Starts the parts that no port is needed for. At `stop` nothing is begun any more and another instance may lead; what
+/// proxies are served from ends with `served`, when there is none left.
 ///
 /// # Errors
 /// A configuration that this version cannot run, or that holds values that do not fit.
@@ -102,6 +103,7 @@ pub async fn start(
     metrics: &Metrics,
     handover: &Handover,
     stop: &CancellationToken,
+    served: &CancellationToken,
 ) -> anyhow::Result<Parts> {
     supported(config)?;
     let zone: Arc<str> = config.multizone.zone.name.as_str().into();
@@ -111,7 +113,7 @@ pub async fn start(
     let opened = stores::open(&config.store, &instance, &tasks, stop).await?;
     let Opened { store, remembers, available, leaders, leadership, shared } = opened;
     let (feed, state) = Feed::new(store.clone());
-    tasks.spawn(feed.run(stop.clone()));
+    tasks.spawn(feed.run(served.clone()));
     if config.metrics.control_plane.report_resources_count {
         metrics.register(|registry| registry.register_collector(Box::new(Objects(state.clone()))));
     }
@@ -120,11 +122,11 @@ pub async fn start(
     let admin_ca = Arc::new(AdminCa::default());
     let render = EnvoyRender::new(admin_ca::as_issuer(&admin_ca));
     let (world, _) = world::spawn(plan.clone(), render, metrics.planning.clone()).context("no thread for planning")?;
-    tasks.spawn(feed_world(state.clone(), world.clone(), admin_ca.clone(), stop.clone()));
+    tasks.spawn(feed_world(state.clone(), world.clone(), admin_ca.clone(), served.clone()));
 
     let (publish, names) = watch::channel(Arc::default());
     let refresh = config.general.dns_cache_ttl.to_std().max(SHORTEST_DNS_REFRESH);
-    tasks.spawn(dns::run(Arc::new(dns::SystemResolver), state.clone(), refresh, publish, stop.clone()));
+    tasks.spawn(dns::run(Arc::new(dns::SystemResolver), state.clone(), refresh, publish, served.clone()));
     tasks.spawn(dns::feed_world(names.clone(), world.clone()));
 
     let derived = derived_settings(config, &zone)?;
@@ -147,7 +149,7 @@ pub async fn start(
         flush_interval: config.xds_server.dataplane_status_flush_interval.to_std(),
         keep: usize::try_from(config.metrics.dataplane.subscription_limit).unwrap_or_default(),
     };
-    tasks.spawn(insights::run(store.clone(), settings, events, stop.clone()));
+    tasks.spawn(insights::run(store.clone(), settings, events, served.clone()));
 
     let auth = match config.dp_server.authn.dp_proxy.kind.as_str() {
         "none" => ProxyAuthenticator::None,
@@ -168,7 +170,7 @@ pub async fn start(
         tasks: tasks.clone(),
         brought: Arc::new(Mutex::new(HashSet::new())),
     });
-    let hds = health_checks(config, &connector, metrics, &tasks, stop);
+    let hds = health_checks(config, &connector, metrics, &tasks);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let ads = Arc::new(Ads {
         connector,
@@ -180,7 +182,6 @@ pub async fn start(
         grace_until: (!remembers).then(|| Instant::now() + GRACE),
         metrics: metrics.xds.clone(),
         instance: instance.clone(),
-        stop: stop.clone(),
         tasks: tasks.clone(),
     });
     if remembers {
@@ -217,7 +218,6 @@ fn health_checks(
     connector: &Arc<Connector>,
     metrics: &Metrics,
     tasks: &TaskTracker,
-    stop: &CancellationToken,
 ) -> Option<Arc<Hds>> {
     let hds = &config.dp_server.hds;
     if !hds.enabled {
@@ -241,7 +241,6 @@ fn health_checks(
         leases: Leases::default(),
         settings,
         metrics: metrics.hds.clone(),
-        stop: stop.clone(),
         tasks: tasks.clone(),
     }))
 }

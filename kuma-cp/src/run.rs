@@ -28,6 +28,9 @@ use crate::{
 const FEW_FILES: u64 = 4096;
 /// How long tasks may take to end after the servers have.
 const TASKS_DEADLINE: Duration = Duration::from_secs(5);
+/// Proxies that are sent to other control planes in one second at the end. Each costs the other one a TLS handshake, its
+/// token and the look at what it has: a millisecond or two of a core.
+const DEPARTURES: u32 = 200;
 
 /// Runs until `stop`, or until something that it cannot do without fails.
 pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -> anyhow::Result<()> {
@@ -55,7 +58,8 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     let api = bind_api(&config).await?;
 
     service.status(&format!("opening the {} store", config.store.kind));
-    let parts = compose::start(&config, &instance, &metrics, &handover, &stop).await?;
+    let served = CancellationToken::new();
+    let parts = compose::start(&config, &instance, &metrics, &handover, &stop, &served).await?;
     if let Some(available) = parts.available.clone() {
         parts.tasks.spawn(stop.clone().run_until_cancelled_owned(tell_readiness(available, readiness.clone())));
     }
@@ -87,6 +91,7 @@ pub async fn run(mut config: Config, log: LogControl, stop: CancellationToken) -
     service.stopping();
     servers.close();
     servers.wait().await;
+    served.cancel();
     // Who listens to streams ends with the last that could tell of any.
     let tasks = parts.tasks.clone();
     drop(parts);
@@ -185,6 +190,7 @@ async fn bind_dp_server(config: &Config, handover: &Handover) -> anyhow::Result<
     let limits = ServeLimits {
         header_timeout: settings.read_header_timeout.to_std(),
         drain: settings.graceful_shutdown_timeout.to_std(),
+        departures: Some(DEPARTURES),
         streams: 1_000,
         handover: handover.clone(),
         ..ServeLimits::default()

@@ -1,12 +1,14 @@
 //! The one connection loop of all servers: accept, TLS where it is asked for, HTTP/1.1 and HTTP/2 on one port, limits
 //! on time and number, and a graceful end.
 
+mod drain;
 mod idle;
 
 use std::{
     convert::Infallible,
     io::ErrorKind,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +16,7 @@ use std::{
 use axum::{Router, extract::connect_info::ConnectInfo};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use rustls::ServerConfig;
@@ -28,7 +30,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::dp_server::handover::Handover;
+use drain::{Connections, Open};
 use idle::{Patience, Requests, Timed};
+
+pub use drain::Drain;
 
 /// A TLS handshake that takes longer is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,6 +57,8 @@ pub struct ServeLimits {
     pub drain: Duration,
     /// When clients have to go to another instance.
     pub handover: Handover,
+    /// How many connections that are answering something are told in a second to finish; all at once without it.
+    pub departures: Option<u32>,
 }
 
 impl Default for ServeLimits {
@@ -63,6 +70,7 @@ impl Default for ServeLimits {
             streams: 128,
             drain: Duration::from_secs(10),
             handover: Handover::default(),
+            departures: None,
         }
     }
 }
@@ -119,7 +127,7 @@ fn advice(error: &std::io::Error, setting: &str) -> String {
 }
 
 /// Serves `router` until `stop`, then lets what is under way finish within the drain time. With `tls`, every
-/// connection is TLS. Handlers find the peer as [`ConnectInfo<SocketAddr>`].
+/// connection is TLS. Handlers find the peer as [`ConnectInfo<SocketAddr>`], and hear by [`Drain`] that it is to go.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
@@ -127,7 +135,7 @@ pub async fn serve(
     limits: ServeLimits,
     stop: CancellationToken,
 ) {
-    let mut graceful = GracefulShutdown::new();
+    let mut connections = Connections::default();
     let mut term = limits.handover.term();
     let acceptor = tls.map(TlsAcceptor::from);
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -143,7 +151,7 @@ pub async fn serve(
         .max_header_list_size(32 << 10);
     let server = Arc::new(server);
     // Nobody has come in since the last handover.
-    let mut graceful_is_new = false;
+    let mut is_new = false;
     let patience = Patience { head: limits.header_timeout, idle: limits.idle_timeout };
     loop {
         let slot = tokio::select! {
@@ -151,11 +159,11 @@ pub async fn serve(
             () = stop.cancelled() => break,
         };
         let (tcp, peer) = tokio::select! {
-            () = term.cancelled(), if !graceful_is_new => {
+            () = term.cancelled(), if !is_new => {
                 // Clients that are told so open no stream on the connection any more.
-                let old = std::mem::replace(&mut graceful, GracefulShutdown::new());
-                tokio::spawn(old.shutdown());
-                graceful_is_new = true;
+                let (old, within) = (std::mem::take(&mut connections), limits.drain);
+                tokio::spawn(async move { old.drain(within, None).await });
+                is_new = true;
                 continue;
             }
             accepted = listener.accept() => match accepted {
@@ -172,18 +180,24 @@ pub async fn serve(
         if term.is_cancelled() {
             continue;
         }
-        graceful_is_new = false;
+        is_new = false;
         // A proxy waits for each small frame.
         let _ = tcp.set_nodelay(true);
-        let (server, acceptor, router, watcher) =
-            (server.clone(), acceptor.clone(), router.clone(), graceful.watcher());
+        let (server, acceptor, router) = (server.clone(), acceptor.clone(), router.clone());
+        let requests = Requests::default();
+        let open = connections.open(requests.clone());
         tokio::spawn(async move {
             let _slot = slot;
             match acceptor {
-                None => connection(&server, tcp, router, peer, patience, watcher).await,
+                None => connection(&server, Timed::new(tcp, requests, patience), router, peer, open).await,
                 Some(acceptor) => {
-                    if let Some(tls) = handshake(&acceptor, tcp).await {
-                        connection(&server, tls, router, peer, patience, watcher).await;
+                    let secure = tokio::select! {
+                        secure = handshake(&acceptor, tcp) => secure,
+                        // It has asked for nothing yet.
+                        () = open.drain.begun() => return,
+                    };
+                    if let Some(tls) = secure {
+                        connection(&server, Timed::new(tls, requests, patience), router, peer, open).await;
                     } else {
                         tracing::debug!(%peer, "a TLS handshake failed");
                     }
@@ -192,7 +206,7 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+    if !connections.drain(limits.drain, limits.departures).await {
         tracing::info!("some connections did not end within the drain time and are closed");
     }
 }
@@ -203,25 +217,32 @@ async fn handshake(acceptor: &TlsAcceptor, tcp: TcpStream) -> Option<tokio_rustl
 
 async fn connection<S>(
     server: &auto::Builder<TokioExecutor>,
-    stream: S,
+    stream: Timed<S>,
     router: Router,
     peer: SocketAddr,
-    patience: Patience,
-    watcher: hyper_util::server::graceful::Watcher,
+    open: Open,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let requests = Requests::default();
-    let stream = Timed::new(stream, requests.clone(), patience);
+    let (requests, drain) = (stream.requests(), open.drain.clone());
     let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let unanswered = requests.arrived();
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(drain.clone());
         let answer = router.clone().oneshot(request);
         async move { Ok::<_, Infallible>(answer.await?.map(|body| unanswered.until_end_of(body))) }
     });
     let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
+    let mut connection = pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = open.drain.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
         tracing::debug!(%peer, %error, "a connection ended with an error");
     }
 }

@@ -2,7 +2,9 @@
 
 pub mod app;
 pub mod envoy;
+pub mod fleet;
 pub mod http;
+pub mod instances;
 pub mod load;
 pub mod mesh;
 pub mod ports;

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     diagnostics::metrics::discovery::{DiscoveryMetrics, StreamMetrics},
+    serve::Drain,
     world::{StreamUp, WorldHandle},
 };
 
@@ -65,8 +66,6 @@ pub struct Ads {
     pub metrics: DiscoveryMetrics,
     /// Id of this instance.
     pub instance: Arc<str>,
-    /// Closes all streams.
-    pub stop: CancellationToken,
     /// Waited for at shutdown.
     pub tasks: TaskTracker,
 }
@@ -81,9 +80,9 @@ impl Ads {
         };
         let requests = grpc::requests::<DeltaDiscoveryRequest>(body, MAX_REQUEST);
         let (frames, receiver) = mpsc::channel(1);
-        let ads = self.clone();
+        let (ads, drain) = (self.clone(), Drain::of(&parts.extensions));
         self.tasks.spawn(async move {
-            if let Err(status) = ads.run(credential, requests, &frames).await {
+            if let Err(status) = ads.run(credential, requests, &frames, &drain).await {
                 // The peer may be gone, then nobody needs the status.
                 let _ = tokio::time::timeout(Duration::from_secs(1), frames.send(Err(status))).await;
             }
@@ -96,6 +95,7 @@ impl Ads {
         credential: String,
         mut requests: Streaming<DeltaDiscoveryRequest>,
         frames: &mpsc::Sender<Result<Bytes, Status>>,
+        drain: &Drain,
     ) -> Result<(), Status> {
         if self.connector.handover.term().is_cancelled() {
             return Err(handed_over());
@@ -110,7 +110,7 @@ impl Ads {
             tokio::select! {
                 () = tokio::time::sleep(FIGHT_PAUSE) => {}
                 () = frames.closed() => return Ok(()),
-                () = self.stop.cancelled() => return Err(shutting_down()),
+                () = drain.begun() => return Err(shutting_down()),
             }
         }
         // Its Dataplane is not removed while it is about to use it.
@@ -125,9 +125,9 @@ impl Ads {
                  {FIGHT_PAUSE:?} for its turn now"
             );
         }
-        let outcome = self.talk(&connected, &lease.lost, first, requests, frames).await;
+        let outcome = self.talk(&connected, &lease.lost, drain, first, requests, frames).await;
         let last = self.leases.give_back(&lease);
-        if last && !self.stop.is_cancelled() {
+        if last {
             self.connector.forget_later(connected, self.leases.clone());
         }
         outcome
@@ -137,6 +137,7 @@ impl Ads {
         self: &Arc<Self>,
         connected: &Connected,
         lost: &CancellationToken,
+        drain: &Drain,
         first: DeltaDiscoveryRequest,
         mut requests: Streaming<DeltaDiscoveryRequest>,
         frames: &mpsc::Sender<Result<Bytes, Status>>,
@@ -150,9 +151,11 @@ impl Ads {
         let handover = self.connector.handover.term();
         let leaving = async {
             tokio::select! {
-                () = lost.cancelled() => replaced(),
-                () = self.stop.cancelled() => shutting_down(),
+                // Connections drain at a handover as well.
+                biased;
                 () = handover.cancelled() => handed_over(),
+                () = lost.cancelled() => replaced(),
+                () = drain.begun() => shutting_down(),
                 // Only the proxy has what it brought.
                 () = missing.cancelled(), if connected.brought => removed(),
             }

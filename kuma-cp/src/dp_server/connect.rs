@@ -248,6 +248,9 @@ impl Connector {
     /// After the last stream of a proxy ended: its Dataplane goes after a while, if a proxy brought it and none has
     /// come back.
     pub fn forget_later(&self, connected: Connected, leases: Arc<Leases>) {
+        if self.stop.is_cancelled() {
+            return;
+        }
         let proxy = connected.proxy;
         let ours = connected.brought && self.brought.lock().unwrap_or_else(PoisonError::into_inner).contains(&proxy);
         if !ours {

@@ -21,7 +21,7 @@ use kuma_core::{
     store::{Author, StoreError, Write},
 };
 use tokio::sync::mpsc;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Status, Streaming};
 use xds_gen::hds::{HdsSettings, fold_report, specifier};
 
@@ -34,7 +34,10 @@ use super::{
     handover::handed_over,
     leases::{FIGHT_PAUSE, Leases, Proxy},
 };
-use crate::diagnostics::metrics::health::{HealthMetrics, HealthStream};
+use crate::{
+    diagnostics::metrics::health::{HealthMetrics, HealthStream},
+    serve::Drain,
+};
 use watched::Watch;
 
 /// How long a stream may wait for its Dataplane: the discovery stream of the same Envoy may be about to bring it.
@@ -58,8 +61,6 @@ pub struct Hds {
     pub settings: HdsSettings,
     /// Counts streams and what goes over them.
     pub metrics: HealthMetrics,
-    /// Closes all streams.
-    pub stop: CancellationToken,
     /// Waited for at shutdown.
     pub tasks: TaskTracker,
 }
@@ -74,13 +75,15 @@ impl Hds {
         };
         let requests = grpc::requests::<Message>(body, MAX_REPORT);
         let (frames, receiver) = mpsc::channel(1);
-        let hds = self.clone();
+        let (hds, drain) = (self.clone(), Drain::of(&parts.extensions));
         let handover = self.connector.handover.term();
         self.tasks.spawn(async move {
             let outcome = tokio::select! {
-                outcome = hds.run(&credential, requests, &frames) => outcome,
-                () = hds.stop.cancelled() => Err(shutting_down()),
+                // Connections drain at a handover as well.
+                biased;
                 () = handover.cancelled() => Err(handed_over()),
+                () = drain.begun() => Err(shutting_down()),
+                outcome = hds.run(&credential, requests, &frames) => outcome,
             };
             if let Err(status) = outcome {
                 // The peer may be gone, then nobody needs the status.

@@ -53,6 +53,11 @@ impl Requests {
         self.0.unanswered.fetch_add(1, Ordering::Relaxed);
         Unanswered(self.clone())
     }
+
+    /// Whether one is being answered.
+    pub(super) fn has_unanswered(&self) -> bool {
+        self.0.unanswered.load(Ordering::Relaxed) > 0
+    }
 }
 
 /// Held while a request is answered.
@@ -125,6 +130,11 @@ impl<S> Timed<S> {
         Self { stream, requests, patience, phase: Phase::Head, known: 0, first: true, limit }
     }
 
+    /// The requests that are counted.
+    pub(super) fn requests(&self) -> Requests {
+        self.requests.clone()
+    }
+
     fn enter(&mut self, phase: Phase, limit: Duration) {
         self.phase = phase;
         self.limit.as_mut().reset(Instant::now() + limit);
@@ -136,7 +146,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         let this = &mut *self;
         if this.phase != Phase::Unlimited {
             let arrived = this.requests.0.arrived.load(Ordering::Relaxed);
-            if this.requests.0.unanswered.load(Ordering::Relaxed) > 0 {
+            if this.requests.has_unanswered() {
                 this.phase = Phase::Busy;
             } else if this.phase == Phase::Busy || arrived != this.known {
                 // It may have been answered without a look in between.

@@ -53,7 +53,7 @@ async fn serve(database: &Database) -> Served {
     config.store.postgres = settings(database);
     config.dp_server.authn.dp_proxy.kind = "none".into();
     let (metrics, stop) = (Metrics::new("default", &LogControl::new(LogLevel::Info)), CancellationToken::new());
-    let parts = compose::start(&config, "slow", &metrics, &Handover::default(), &stop).await.unwrap();
+    let parts = compose::start(&config, "slow", &metrics, &Handover::default(), &stop, &stop).await.unwrap();
     boot::run(&parts.store, &parts.state, &parts.boot).await.unwrap();
     let context = compose::api(&config, &parts).unwrap();
     let app = api::router(context, Scheme::Http).into_make_service_with_connect_info::<SocketAddr>();

@@ -58,7 +58,6 @@ impl Served {
             grace_until: None,
             metrics: metrics.xds.clone(),
             instance: "cp".into(),
-            stop: rig.stop.clone(),
             tasks: rig.tasks.clone(),
         });
         Self { rig, ads, metrics, missing }

@@ -8,6 +8,7 @@ use envoy_api::envoy::{
 };
 use kuma_core::resources::InboundState::{self, NotReady, Ready};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
@@ -32,7 +33,6 @@ impl Served {
             leases: Leases::default(),
             settings: HdsSettings::default(),
             metrics: HealthMetrics::default(),
-            stop: rig.stop.clone(),
             tasks: rig.tasks.clone(),
         });
         Self { rig, hds }
@@ -199,7 +199,6 @@ async fn a_report_does_not_bring_back_what_was_deleted_a_moment_ago() {
         leases: Leases::default(),
         settings: HdsSettings::default(),
         metrics: HealthMetrics::default(),
-        stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
     };
     let Some(RequestType::EndpointHealthResponse(report)) =
@@ -245,8 +244,13 @@ async fn streams_end_with_the_control_plane_and_a_report_that_is_too_large_ends_
     call.say(&report(&[(name.as_str(), HealthStatus::Healthy)])).await;
     assert_eq!(call.hear().await.unwrap_err().code(), Code::OutOfRange);
 
-    let mut call = served.introduced().await;
+    let drain = CancellationToken::new();
+    let mut call = Call::<HealthCheckSpecifier>::to(|mut request| {
+        request.extensions_mut().insert(Drain::from(drain.clone()));
+        served.hds.stream(request)
+    });
+    call.say(&introduction("default.web")).await;
     call.hear().await.unwrap();
-    served.rig.stop.cancel();
+    drain.cancel();
     assert_eq!(call.hear().await.unwrap_err().code(), Code::Unavailable);
 }

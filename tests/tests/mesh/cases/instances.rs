@@ -13,7 +13,8 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tests::harness::{
-    PATIENCE, http,
+    PATIENCE,
+    instances::{self, diagnostics, leads, responses_sent},
     load::Load,
     mesh::{self, Mesh, Proxy},
     ports::free_port,
@@ -56,21 +57,14 @@ impl Twins {
     /// The same, each with its own way to the database, and with more settings.
     fn open_by([database, way]: [Database; 2], frontends: u8, more: &[(&'static str, &str)]) -> Self {
         let port = free_port();
-        let mut settings: Vec<(&str, String)> = database.environment();
-        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        settings.push(("KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_PORT", port.to_string()));
-        settings.push(("KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY", format!("{}s", DEREGISTRATION.as_secs())));
-        Mesh::prepare(&as_text(&settings)).migrate();
-        let first = Mesh::start_with(&as_text(&settings));
-        until("the first one leads", || leads(&first));
-        // Proxies trust both, as they would behind one name.
-        for (name, file) in
-            [("KUMA_GENERAL_TLS_CERT_FILE", "cp/kuma-cp.crt"), ("KUMA_GENERAL_TLS_KEY_FILE", "cp/kuma-cp.key")]
-        {
-            settings.push((name, first.path(file).to_str().unwrap().to_owned()));
-        }
-        settings.extend(way.environment());
-        let other = Mesh::start_with(&as_text(&settings));
+        let delay = format!("{}s", DEREGISTRATION.as_secs());
+        let port_text = port.to_string();
+        let mut settings = vec![
+            ("KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_PORT", &*port_text),
+            ("KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY", &*delay),
+        ];
+        settings.extend(more);
+        let [first, other] = instances::start(&[database.clone(), way], &settings).try_into().ok().unwrap();
         let relay = Relay::start(port, first.dp_server);
         let door = format!("https://{}", relay.address());
         let shop = Shop::open_in(first, frontends, 2, &["--cp-address", &door]);
@@ -164,31 +158,10 @@ impl Twins {
     }
 }
 
-fn as_text<'a>(settings: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
-    settings.iter().map(|(name, value)| (*name, value.as_str())).collect()
-}
-
 /// The id of a control plane.
 fn instance(mesh: &Mesh) -> String {
     let index: Value = serde_json::from_str(&mesh.rest("GET", "/", b"").unwrap().body).unwrap();
     index["instanceId"].as_str().unwrap().to_owned()
-}
-
-/// An answer of the port of diagnostics.
-fn diagnostics(mesh: &Mesh, path: &str) -> http::Answer {
-    let port: u16 = mesh.setting("KUMA_DIAGNOSTICS_SERVER_PORT").parse().unwrap();
-    http::get(SocketAddr::from(([127, 0, 0, 1], port)), path, &[]).unwrap()
-}
-
-/// How many responses this one has sent to proxies.
-fn responses_sent(mesh: &Mesh) -> u64 {
-    let metrics = diagnostics(mesh, "/metrics").body;
-    let counts = metrics.lines().filter(|line| line.starts_with("xds_responses_sent{"));
-    counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
-}
-
-fn leads(mesh: &Mesh) -> bool {
-    diagnostics(mesh, "/metrics").body.lines().any(|line| line.starts_with("leader") && line.ends_with(" 1"))
 }
 
 /// What this control plane says of the streams of a proxy.

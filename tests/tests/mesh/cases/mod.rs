@@ -1,6 +1,7 @@
 //! The cases, by what they are about.
 
 mod access_logs;
+mod departures;
 mod faults;
 mod folders;
 mod impostors;
@@ -31,6 +32,7 @@ pub(crate) const ALL: &[Case] = &[
     ("envoy_killed", faults::envoy_killed),
     ("instance_ends", instances::instance_ends),
     ("instance_stands_still", instances::instance_stands_still),
+    ("a_thousand_streams_move", departures::a_thousand_streams_move),
     ("database_away", instances::database_away),
     ("instance_cut_off", instances::instance_cut_off),
     ("taken_port_is_refused", refusals::taken_port_is_refused),
