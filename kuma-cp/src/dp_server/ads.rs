@@ -181,7 +181,8 @@ impl Ads {
             last_update: Timestamp::now(),
         };
         stream.note_rejections();
-        let mut permit: Option<OwnedSemaphorePermit> = None;
+        // With the moment at which it is given up, whatever the proxy has acknowledged.
+        let mut permit: Option<(OwnedSemaphorePermit, tokio::time::Instant)> = None;
         let mut admitted = false;
         let mut first = Some(first);
         let mut grace = self.in_grace();
@@ -228,6 +229,13 @@ impl Ads {
                         None => std::future::pending().await,
                     }
                 };
+                let slot_end = permit.as_ref().map(|(_, until)| *until);
+                let slot_end = async {
+                    match slot_end {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
                 let grace_end = async {
                     match self.grace_until.filter(|_| grace) {
                         Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -257,6 +265,7 @@ impl Ads {
                         stream.retry.at = None;
                         responses = stream.step(Event::Retry, &**set);
                     }
+                    () = slot_end => permit = None,
                     () = grace_end => {
                         grace = false;
                         responses = stream.step(Event::Grace(false), &**set);
@@ -276,11 +285,15 @@ impl Ads {
             }
             if !responses.is_empty() && !admitted {
                 admitted = true;
-                permit = self.admission.clone().acquire_owned().await.ok();
+                tokio::select! {
+                    slot = self.admission.clone().acquire_owned() => {
+                        permit = slot.ok().map(|slot| (slot, tokio::time::Instant::now() + ADMISSION_TIMEOUT));
+                    }
+                    why = &mut leaving => break Err(why),
+                }
             }
-            if permit.is_some()
-                && (stream.session.counts(TypeUrl::Listener).acked > 0 || stream.start.elapsed() > ADMISSION_TIMEOUT)
-            {
+            // One that came back with nearly everything is not sent listeners: it is done with its first ack.
+            if responses.is_empty() && stream.session.is_settled() {
                 permit = None;
             }
             stream.note_delivery(!responses.is_empty());

@@ -161,7 +161,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_answers_nothing_is_told_at_once_and_without_a_rate_all_are() {
         let (times, took) = told(1_000, Some(200), 900).await;
-        assert!(times[..900].iter().all(|time| time.is_zero()) && took < Duration::from_millis(600), "{took:?}");
+        assert!(times[..900].iter().all(Duration::is_zero) && took < Duration::from_millis(600), "{took:?}");
         assert!(told(1_000, None, 0).await.1.is_zero());
     }
 

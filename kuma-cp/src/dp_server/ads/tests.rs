@@ -133,6 +133,25 @@ async fn a_change_is_measured_until_the_proxy_has_accepted_or_refused_it() {
     served.until(r#"xds_streams_active{zone="z"}"#, 0).await;
 }
 
+/// The rig admits one at a time.
+#[tokio::test]
+async fn who_is_sent_no_listeners_makes_room_for_the_next_as_well() {
+    let served = Served::new().await;
+    served.rig.put(&web(&[80])).await;
+    let mut call = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
+    let first = DeltaDiscoveryRequest {
+        node: Some(node("default.web", &[])),
+        type_url: CLUSTER.into(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    call.say(&first).await;
+    let response = call.hear().await.expect("clusters");
+    assert_eq!(served.ads.admission.available_permits(), 0);
+    call.say(&answer(&response, None)).await;
+    served.until(r#"xds_delivery_count{zone="z"}"#, 1).await;
+    assert_eq!(served.ads.admission.available_permits(), 1);
+}
+
 #[tokio::test]
 async fn a_change_that_asks_for_nothing_is_not_measured() {
     let served = Served::new().await;
