@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails ends the measurement")]
 
 mod changes;
+mod fleet;
 mod footprint;
 mod sample;
 mod stores;
@@ -29,6 +30,7 @@ const GROUPS: &[Group] = &[
     ("memory", footprint::memory),
     ("changes", changes::measure),
     ("stores", stores::measure),
+    ("fleet", fleet::measure),
 ];
 
 fn main() -> ExitCode {
