@@ -28,7 +28,13 @@ use crate::{
     api::{ApiContext, OfflineInspect},
     auth::ProxyAuthenticator,
     config::{Config, Environment, Mode},
-    controllers::{boot::BootSettings, derive, dns, kept::Kept, keys},
+    controllers::{
+        boot::BootSettings,
+        derive::{self, DerivedAhead},
+        dns,
+        kept::Kept,
+        keys,
+    },
     diagnostics::metrics::{Metrics, objects::Objects},
     dp_server::{
         admin_ca::{self, ADMIN_CA_SECRET, AdminCa},
@@ -130,9 +136,10 @@ pub async fn start(
     tasks.spawn(dns::feed_world(names.clone(), world.clone()));
 
     let derived = derived_settings(config, &zone)?;
+    let (derived_ahead, asks) = DerivedAhead::new(store.clone(), leaders.clone(), leadership.clone());
     tasks.spawn(leadership.clone().while_leading(stop.clone(), {
         let (leaders, state) = (leaders.clone(), state.clone());
-        move |term| derive::run(leaders.clone(), state.clone(), derived.clone(), term)
+        move |term| derive::run(leaders.clone(), state.clone(), derived.clone(), asks.clone(), term)
     }));
     let bootstrap_admin = config.api_server.authn.tokens.bootstrap_admin_token;
     // A store that forgets would have every token refused after a restart.
@@ -210,6 +217,7 @@ pub async fn start(
         skip_mesh: config.defaults.skip_mesh_creation,
         skip_hostname_generators: config.defaults.skip_hostname_generators,
     };
+    let store = Arc::new(derived_ahead);
     Ok(Parts { site, store, state, ads, hds, world, names, boot, admin_ca, plan, instance, available, tasks })
 }
 

@@ -1,6 +1,7 @@
 //! The way back, incrementally: each change is followed through indices to the services and Workloads that it concerns,
 //! and only these are derived anew.
 
+mod ahead;
 mod due;
 
 use std::{

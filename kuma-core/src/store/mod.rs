@@ -82,6 +82,9 @@ pub enum StoreError {
     /// The backend cannot be reached or is shutting down; try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(Arc<str>),
+    /// Whoever wrote may only do so while it leads, and does not lead any more.
+    #[error("another control plane leads now")]
+    Fenced,
 }
 
 /// Position in the store's history; grows with every committed batch.

@@ -98,7 +98,7 @@ impl Problem {
             StoreError::AlreadyExists(_) | StoreError::Conflict(_) => {
                 Self::new(StatusCode::CONFLICT, "Conflict", error.to_string())
             }
-            StoreError::Unavailable(_) => {
+            StoreError::Unavailable(_) | StoreError::Fenced => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", error.to_string())
             }
         }

@@ -1,5 +1,7 @@
 //! Keeps derived objects up to date: follows changes with the reconciler, and writes what it says as one batch.
 
+mod ahead;
+
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
@@ -12,18 +14,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::state::StateHandle;
+use ahead::Ask;
+pub use ahead::{Asks, DerivedAhead};
 
 /// After a write that failed, wait before the next.
 const RETRY: Duration = Duration::from_secs(1);
 /// After somebody else was faster, wait for his change, which comes here as well.
 const OVERTAKEN: Duration = Duration::from_millis(10);
 
-/// Runs until `stop`.
-pub async fn run(store: Arc<dyn Store>, state: StateHandle, settings: Settings, stop: CancellationToken) {
+/// Runs until `stop`. Writes that `asks` brings are answered with what is derived of them.
+pub async fn run(store: Arc<dyn Store>, state: StateHandle, settings: Settings, asks: Asks, stop: CancellationToken) {
+    let mut asks = asks.0.lock().await;
     let mut reconciler = Reconciler::new(settings);
     let mut changes = state.subscribe();
     let mut seen = Arc::new(MeshState::new());
     let mut due: Option<Instant> = None;
+    let mut knows_all = false;
     loop {
         let timer = async {
             match due {
@@ -37,10 +43,20 @@ pub async fn run(store: Arc<dyn Store>, state: StateHandle, settings: Settings, 
                 None => return,
             },
             () = timer => changes.take(),
+            // Whoever does not know every address cannot give one away.
+            Some(Ask { mut batch, answer }) = asks.recv(), if knows_all => {
+                if !answer.is_closed() {
+                    reconciler.complete(&seen, &mut batch, Timestamp::now());
+                    // Nobody waits for it any more: it is derived when it has been written.
+                    drop(answer.send(batch));
+                }
+                continue;
+            }
             () = stop.cancelled() => return,
         };
         let changes = batch.map_or_else(Vec::new, |batch| {
             seen = batch.state;
+            knows_all = true;
             batch.changes
         });
         let now = Timestamp::now();

@@ -10,8 +10,9 @@ use kuma_core::{
     store::{Store, Write},
 };
 use kuma_cp::{
-    controllers::derive,
+    controllers::derive::{self, DerivedAhead},
     dp_server::insights::{self, InsightEvent, InsightSettings},
+    leadership::Leadership,
     state::Feed,
     stores::{copy::copy, postgres::PostgresStore, sqlite::SqliteStore},
 };
@@ -67,7 +68,8 @@ async fn work(store: &PostgresStore) -> CancellationToken {
         grace_period: Duration::from_hours(1),
         service_range: "241.0.0.0/8".parse().unwrap(),
     };
-    tokio::spawn(derive::run(store.clone(), state, settings, stop.clone()));
+    let (_, asks) = DerivedAhead::new(store.clone(), store.clone(), Leadership::always());
+    tokio::spawn(derive::run(store.clone(), state, settings, asks, stop.clone()));
     let (events, receiver) = mpsc::channel(8);
     let settings = InsightSettings { instance: "ours".into(), flush_interval: Duration::from_secs(1), keep: 10 };
     tokio::spawn(insights::run(store, settings, receiver, stop.clone()));

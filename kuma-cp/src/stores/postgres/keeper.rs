@@ -287,13 +287,15 @@ impl Keeper {
                     return;
                 }
                 Err(fault) => {
-                    let why = match fault {
-                        Fault::Fenced => "another control plane leads now".into(),
-                        Fault::Again => "too many others write the same objects; try again".into(),
-                        Fault::Lost(why) | Fault::Refused(why) => why,
+                    let error = match fault {
+                        Fault::Fenced => StoreError::Fenced,
+                        Fault::Again => {
+                            StoreError::Unavailable("too many others write the same objects; try again".into())
+                        }
+                        Fault::Lost(why) | Fault::Refused(why) => StoreError::Unavailable(why),
                     };
                     if let Some(request) = group.planned.first().and_then(|only| waiting.remove(only.request)) {
-                        request.answer(Err(StoreError::Unavailable(why)));
+                        request.answer(Err(error));
                     }
                     return;
                 }
