@@ -133,6 +133,19 @@ impl DataplaneResource {
         self.body.pointer("/networking/admin/port")?.as_u64()
     }
 
+    /// Sections of the inbounds, name or port of each; `None` if the resource has listeners of other kinds as well.
+    pub fn inbound_sections(&self) -> Option<Vec<String>> {
+        let networking = self.body.pointer("/networking")?.as_object()?;
+        if ["listeners", "gateway"].iter().any(|key| networking.contains_key(*key)) {
+            return None;
+        }
+        let section = |inbound: &Value| {
+            let name = inbound.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+            name.map(str::to_owned).or_else(|| Some(inbound.get("port")?.as_u64()?.to_string()))
+        };
+        networking.get("inbound")?.as_array()?.iter().map(section).collect()
+    }
+
     /// Sets `networking.admin.port`.
     pub fn set_admin_port(&mut self, port: u16) {
         if let Some(Value::Object(networking)) = self.body.pointer_mut("/networking") {
@@ -196,6 +209,18 @@ mod tests {
         assert!(!dp.is_transparent());
         let expected = r#"{"type":"Dataplane","mesh":"shop","name":"web-1","networking":{"address":"10.0.0.1"}}"#;
         assert_eq!(dp.to_json(), expected);
+    }
+
+    #[test]
+    fn inbounds_are_known_by_name_or_port() {
+        let sections = |networking: &str| {
+            parse(&format!("{{type: Dataplane, name: a, networking: {networking}}}")).unwrap().inbound_sections()
+        };
+        let two = sections("{address: 10.0.0.1, inbound: [{port: 80}, {port: 81, name: web}, {port: 82, name: ''}]}");
+        assert_eq!(two, Some(vec!["80".to_owned(), "web".to_owned(), "82".to_owned()]));
+        assert_eq!(sections("{inbound: [{name: ''}]}"), None);
+        assert_eq!(sections("{inbound: [{port: 80}], listeners: []}"), None);
+        assert_eq!(sections("{address: 10.0.0.1}"), None);
     }
 
     #[test]

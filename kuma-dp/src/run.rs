@@ -106,7 +106,9 @@ async fn start(plan: &mut Plan, manager: &Notifier) -> anyhow::Result<Started> {
     let bootstrap = bootstrap::fetch(control_plane, patience, attempt, tell).await?;
     claims.readiness_at(plan, &bootstrap)?;
     let yaml = String::from_utf8_lossy(&bootstrap.yaml);
-    plan.work_dir.write_private(&plan.work_dir.bootstrap(), stats_tags::cheaper(&yaml).as_bytes())?;
+    let sections = plan.resource.as_ref().and_then(DataplaneResource::inbound_sections);
+    let yaml = stats_tags::cheaper(&yaml, sections.as_deref());
+    plan.work_dir.write_private(&plan.work_dir.bootstrap(), yaml.as_bytes())?;
     Ok(Started { claims, bootstrap })
 }
 

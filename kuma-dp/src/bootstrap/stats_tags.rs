@@ -4,7 +4,8 @@
 //! and each listener, anew whenever one of them changes. Expressions of the bootstrap are tried by backtracking from
 //! every position of the name. With those that control planes hand out that is nearly all of the work for a change:
 //! more than 30 ms on a core for one cluster, while the main thread of Envoy does nothing else. An expression that
-//! begins with `^name\.` is tried for statistics of that first name only.
+//! begins with `^name\.` is tried for statistics of that first name only, and it counts how it begins: what follows may
+//! be an alternative to it.
 
 use std::borrow::Cow;
 
@@ -12,7 +13,7 @@ use kuma_core::document::{Limits, Part};
 use serde_json::{Value, json};
 
 /// A tag, its expression as control planes hand it out, and those that find the same in less time.
-const CHEAPER: [(&str, &str, &[&str]); 3] = [
+const CHEAPER: [(&str, &str, &[&str]); 2] = [
     ("status", r"^grpc.*streams_closed(_([0-9]+))", &[r"^grpc\..*streams_closed(_([0-9]+))"]),
     // All statistics of worker threads begin with one of these names.
     (
@@ -25,33 +26,57 @@ const CHEAPER: [(&str, &str, &[&str]); 3] = [
             r"^thread_local_cluster_manager\.(worker_([0-9]+)\.)",
         ],
     ),
-    // What is before `rbac` begins at the begin of the name. These filters are in HTTP or in a filter chain of their
-    // own prefix, while nearly all statistics are of clusters and listeners.
-    ("listener", r"((.+?)\.)rbac\.", &[r"^(?!cluster\.|listener\.)((.+?)\.)rbac\."]),
 ];
+/// The tag of RBAC filters: all that is before `rbac`, from the begin of the name.
+const RBAC: (&str, &str) = ("listener", r"((.+?)\.)rbac\.");
+/// The same for names of which only the begin is unknown, that is for every statistic but most: those of clusters and
+/// listeners fail early, and at every position.
+const RBAC_ANYWHERE: &str = r"^(?!cluster\.|listener\.)((.+?)\.)rbac\.";
 
 /// The bootstrap with cheaper tags. What is not as expected stays as it came.
-pub fn cheaper(bootstrap: &str) -> Cow<'_, str> {
-    rewritten(bootstrap).map_or(Cow::Borrowed(bootstrap), Cow::Owned)
+///
+/// `inbounds`: sections of all inbounds, if the proxy has no other listeners that could hold an RBAC filter of their
+/// own. That of an inbound which is added later has no `listener` in its metrics, if it is one for TCP;
+/// `envoy_rbac_prefix` says the same.
+pub fn cheaper<'a>(bootstrap: &'a str, inbounds: Option<&[String]>) -> Cow<'a, str> {
+    rewritten(bootstrap, inbounds).map_or(Cow::Borrowed(bootstrap), Cow::Owned)
 }
 
-fn rewritten(bootstrap: &str) -> Option<String> {
+fn rewritten(bootstrap: &str, inbounds: Option<&[String]>) -> Option<String> {
     const KEY: &str = "statsConfig";
     let section = section(bootstrap, KEY)?;
     let mut document = Part::whole(&bootstrap[section.clone()]).parse(Limits::FILE).ok()?.value;
     let tags = document.get_mut(KEY)?.get_mut("statsTags")?.as_array_mut()?;
-    *tags = std::mem::take(tags).into_iter().flat_map(one).collect();
+    *tags = std::mem::take(tags).into_iter().flat_map(|tag| one(tag, inbounds)).collect();
     // JSON is YAML; nothing but this section changes.
     let config = &document[KEY];
     Some(format!("{}{KEY}: {config}\n{}", &bootstrap[..section.start], &bootstrap[section.end..]))
 }
 
-fn one(tag: Value) -> Vec<Value> {
-    let known = CHEAPER.iter().find(|(name, regex, _)| tag["tagName"] == *name && tag["regex"] == *regex);
+fn one(tag: Value, inbounds: Option<&[String]>) -> Vec<Value> {
+    let is = |name: &str, regex: &str| tag["tagName"] == name && tag["regex"] == regex;
+    let with = |name: &str, regex: &str| json!({"tagName": name, "regex": regex});
+    if is(RBAC.0, RBAC.1) {
+        return rbac(inbounds).iter().map(|regex| with(RBAC.0, regex)).collect();
+    }
+    let known = CHEAPER.iter().find(|(name, regex, _)| is(name, regex));
     match known {
-        Some((name, _, cheaper)) => cheaper.iter().map(|regex| json!({"tagName": name, "regex": regex})).collect(),
+        Some((name, _, cheaper)) => cheaper.iter().map(|regex| with(name, regex)).collect(),
         None => vec![tag],
     }
+}
+
+/// Filters in HTTP count under `http`, those of a filter chain under the name of their listener.
+fn rbac(inbounds: Option<&[String]>) -> Vec<String> {
+    // Envoy tells the first name only if it is made of these.
+    let is_plain = |section: &String| section.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let Some(inbounds) = inbounds.filter(|inbounds| inbounds.iter().all(is_plain)) else {
+        return vec![RBAC_ANYWHERE.to_owned()];
+    };
+    let listeners = inbounds.iter().map(|section| format!("self_inbound_dp_{section}"));
+    let names = std::iter::once("http".to_owned()).chain(listeners);
+    // The first alternative matches nothing.
+    names.map(|name| format!(r"^{name}\.(?!)|^{}", RBAC.1)).collect()
 }
 
 /// Where the lines of a key of the outermost mapping are, if it is written in block style.
@@ -90,15 +115,29 @@ mod tests {
                       - {regex: '(worker_([0-9]+)\\.)', tagName: worker}\n\n  - regex: \"((.+?)\\\\.)rbac\\\\.\"\n    \
                       tagName: listener\n  - tagName: mine\n    regex: ((.+?)\\.)rbac\\.\n";
         for (before, after) in [(BEFORE, AFTER), ("", AFTER), (BEFORE, "")] {
-            let result = cheaper(&format!("{before}{config}{after}")).into_owned();
+            let result = cheaper(&format!("{before}{config}{after}"), None).into_owned();
             assert!(result.starts_with(before) && result.ends_with(after), "{result}");
-            let (worker, listener) = (CHEAPER[1], CHEAPER[2]);
+            let worker = CHEAPER[1];
             let mut expected = vec![("name", r"^grpc\.((.+)\.)")];
             expected.extend(worker.2.iter().map(|regex| ("worker", *regex)));
-            expected.extend([("listener", listener.2[0]), ("mine", listener.1)]);
+            expected.extend([("listener", RBAC_ANYWHERE), ("mine", RBAC.1)]);
             let found = tags(&result);
             assert_eq!(found.iter().map(|(name, regex)| (name.as_str(), regex.as_str())).collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn rbac_is_looked_for_in_known_listeners() {
+        let config = "statsConfig:\n  statsTags:\n  - {tagName: listener, regex: '((.+?)\\.)rbac\\.'}\n";
+        let found = |sections: &[&str]| {
+            let sections: Vec<String> = sections.iter().map(|section| (*section).to_owned()).collect();
+            let tags = tags(&cheaper(config, Some(&sections)));
+            tags.into_iter().map(|(_, regex)| regex).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[]), [r"^http\.(?!)|^((.+?)\.)rbac\."]);
+        let two = [r"^http\.(?!)|^((.+?)\.)rbac\.", r"^self_inbound_dp_8080\.(?!)|^((.+?)\.)rbac\."];
+        assert_eq!(found(&["8080"]), two);
+        assert_eq!(found(&["8080", "http-port"]), [RBAC_ANYWHERE]);
     }
 
     #[test]
@@ -111,7 +150,7 @@ mod tests {
             "statsConfig:\n  statsMatcher: {rejectAll: true}\n",
             "statsConfigs:\n  statsTags: []\n",
         ] {
-            assert_eq!(cheaper(text), text);
+            assert_eq!(cheaper(text, None), text);
         }
     }
 }
