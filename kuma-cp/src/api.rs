@@ -42,7 +42,7 @@ use axum::{
 pub use companions::{CompanionError, MeshCompanions, MeshDefaults, NoCompanions};
 pub use context::*;
 pub use exchange::RoutePattern;
-pub use memory::over_memory;
+pub use memory::{over, over_memory};
 pub use offline::OfflineInspect;
 use path::{Endpoint, View};
 pub use problem::Problem;

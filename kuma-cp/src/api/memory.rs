@@ -1,4 +1,4 @@
-//! An API over a memory store of its own, for tools and tests that ask it in the process.
+//! An API over a store of its own, for tools and tests that ask it in the process.
 
 use std::sync::Arc;
 
@@ -17,9 +17,7 @@ use crate::{
     tokens::Verifier,
 };
 
-/// A context with the default settings whose store holds these resources, as they are: nothing is checked, computed or
-/// owned. A later one of the same key replaces an earlier one. Nothing runs beside it but the task that follows the
-/// store, until the runtime ends.
+/// [`over`] a new memory store.
 ///
 /// # Errors
 /// What the store says.
@@ -27,7 +25,20 @@ pub async fn over_memory(
     site: Site,
     resources: impl IntoIterator<Item = AnyResource>,
 ) -> Result<ApiContext, StoreError> {
-    let store = Arc::new(MemoryStore::new(Timestamp::now));
+    over(Arc::new(MemoryStore::new(Timestamp::now)), site, resources).await
+}
+
+/// A context with the default settings, after these resources were written to the store as they are: nothing is checked,
+/// computed or owned. A later one of the same key replaces an earlier one. Nothing runs beside it but the task that
+/// follows the store, until the runtime ends.
+///
+/// # Errors
+/// What the store says.
+pub async fn over(
+    store: Arc<dyn Store>,
+    site: Site,
+    resources: impl IntoIterator<Item = AnyResource>,
+) -> Result<ApiContext, StoreError> {
     for resource in resources {
         let write = match store.get(&resource.key()).await? {
             Some(old) => Write::Replace { resource, expected: old.meta.version },

@@ -3,7 +3,7 @@
 //!
 //! The data is read from `../shared/conformance` beside the project. `KUMA_CONFORMANCE_DIR` points at another folder of
 //! the same layout, for which nothing is expected: then the exit status is 0 only if every check that ran passed.
-//! `KUMA_CONFORMANCE_BLESS=1` adds checks that pass to the list. An argument filters checks by substring.
+//! `KUMA_CONFORMANCE_STORE` chooses the [`store`] behind the API. `KUMA_CONFORMANCE_BLESS=1` adds checks that pass to the list. An argument filters checks by substring.
 
 mod case;
 mod compare;
@@ -12,6 +12,7 @@ mod expected;
 mod report;
 mod rest;
 mod rules;
+mod store;
 mod suites;
 mod transform;
 
@@ -62,7 +63,8 @@ fn main() -> ExitCode {
     if fresh > 0 {
         println!("{fresh} checks pass that are not on the list yet: run with KUMA_CONFORMANCE_BLESS=1 to add them");
     }
-    println!("\nconformance: {} passed, {} failed", report.passed().count(), lost.len());
+    let (passed, store) = (report.passed().count(), store::chosen());
+    println!("\nconformance: {passed} passed, {} failed; stores of the API: {store}", lost.len());
     if lost.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use kuma_core::store::{Store, StoreError, Write};
-use tests::harness::postgres::Database;
+use tests::harness::{postgres::Database, until};
 
 use crate::scene::{create, database, key, open, update, workload};
 
@@ -24,6 +24,8 @@ async fn no_acknowledged_write_is_lost_and_none_is_half_done() {
     let database = database();
     let store = open(&database).await;
     let (mut acknowledged, mut total, mut caught) = (0, 0, 0);
+    let sessions = || database.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()");
+    let without_writer = sessions();
     for round in 0..ROUNDS {
         let mut writer = Command::new(std::env::current_exe().unwrap())
             .args(["kill::the_process_that_writes", "--exact", "--nocapture"])
@@ -45,6 +47,8 @@ async fn no_acknowledged_write_is_lost_and_none_is_half_done() {
                 (done, total) = (number, total + 1);
             }
         }
+        // What the server had already been told to commit may still become so.
+        until("the session of the writer ends", || sessions() == without_writer);
         let labels = database.sql("SELECT DISTINCT labels->>'team' FROM resources");
         let stored: u64 = labels.parse().unwrap_or_else(|_| panic!("round {round}: half a batch is there: {labels}"));
         assert!((done..=tried.max(done)).contains(&stored), "round {round}: {stored} is not in {done}..={tried}");

@@ -9,6 +9,7 @@ use crate::{
     compare,
     report::Outcome,
     rest::{self, ADDRESS},
+    store,
 };
 
 pub(crate) fn run(case: &Case) -> Vec<Outcome> {
@@ -37,7 +38,7 @@ async fn ask_all(case: &Case) -> Vec<Outcome> {
 async fn router(case: &Case) -> Result<axum::Router, String> {
     let site = if case.param("mode") == "global" { Site::global() } else { Site::zone("default") };
     let resources = resources(&case.input("resources").unwrap_or_default())?;
-    let mut context = api::over_memory(site, resources).await.map_err(|e| e.to_string())?;
+    let mut context = api::over(store::open().await?, site, resources).await.map_err(|e| e.to_string())?;
     // The suite has no rules about what is in use.
     context.settings.unsafe_delete = true;
     Ok(api::router(context.into(), Scheme::Http))

@@ -13,7 +13,7 @@ use crate::{
     case::{Case, Check},
     compare,
     report::Outcome,
-    rest,
+    rest, store,
 };
 
 pub(crate) fn run(case: &Case) -> Vec<Outcome> {
@@ -41,7 +41,7 @@ async fn put(site: Site, document: &Value) -> Result<(String, String), String> {
     let text = |field: &str| document[field].as_str().unwrap_or_default();
     let kind = Kind::by_name(text("type")).ok_or_else(|| format!("there is no kind {:?}", text("type")))?;
     let mesh = AnyResource::new(Meta::new("", text("mesh"), Labels::new()), Mesh::default(), NoStatus {});
-    let context = api::over_memory(site, [mesh]).await.map_err(|e| e.to_string())?;
+    let context = api::over(store::open().await?, site, [mesh]).await.map_err(|e| e.to_string())?;
     let router = api::router(context.into(), Scheme::Http);
     let path = format!("/meshes/{}/{}/{}", text("mesh"), kind.descriptor().path, text("name"));
     let (status, body) = rest::ask(router, "PUT", &path, Some(document.to_string())).await?;
