@@ -186,6 +186,7 @@ impl MeshAccessLog {
         let confs = rules.chain(self.to.iter().flatten().map(|item| &item.conf));
         confs
             .flat_map(|conf| conf.backends.iter().flatten())
+            .filter(|backend| backend.kind == "OpenTelemetry")
             .filter_map(|backend| backend.open_telemetry.as_ref()?.backend_ref.as_ref())
     }
 }

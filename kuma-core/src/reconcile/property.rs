@@ -266,6 +266,7 @@ fn service(key: &Key, written: &Written, clock: Timestamp) -> AnyResource {
 fn access_log(key: &Key, refers: bool, foreign: bool) -> AnyResource {
     let reference = BackendResourceRef { labels: Some(Labels::from([("a".into(), "b".into())])), ..Default::default() };
     let backend = LogBackend {
+        kind: "OpenTelemetry".into(),
         open_telemetry: refers
             .then(|| OpenTelemetryLog { backend_ref: Some(reference), ..OpenTelemetryLog::default() }),
         ..LogBackend::default()
@@ -382,7 +383,7 @@ proptest! {
             let asked = service(&key, &Written { managed: false, grace: 3, vip: false, ..asked }, world.clock);
             let resource = asked.with_status_of(before.as_ref());
             let mut batch = match &before {
-                Some(stored) => vec![Write::Update { resource, expected: stored.meta.version }],
+                Some(stored) => vec![Write::Replace { resource, expected: stored.meta.version }],
                 None => vec![Write::Create { resource, owner: None }],
             };
             incremental.complete(&world.state, &mut batch, world.clock);

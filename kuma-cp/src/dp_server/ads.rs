@@ -292,8 +292,10 @@ impl Ads {
                     why = &mut leaving => break Err(why),
                 }
             }
-            // One that came back with nearly everything is not sent listeners: it is done with its first ack.
-            if responses.is_empty() && stream.session.is_settled() {
+            // One that came back with nearly everything is not sent listeners: it is done when it has asked for them. One
+            // that is new asks when its clusters are warm.
+            let has_asked = stream.session.is_subscribed(TypeUrl::Listener);
+            if responses.is_empty() && has_asked && stream.session.is_settled() {
                 permit = None;
             }
             stream.note_delivery(!responses.is_empty());

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kuma_core::{
     registry::Kind,
@@ -192,8 +192,7 @@ pub async fn run(
             let absent = absent(&*state.ready().await, is_over).into_iter().filter(|proxy| !leases.held(proxy));
             // A machine that is gone with its proxies lets each of them wait.
             let left = stream::iter(absent).map(|proxy| settle(&*store, proxy, is_over)).buffer_unordered(AT_ONCE);
-            let serve = left.any(async |left| left == Left::Serves).await;
-            let again = if serve { LOOK.min(patience.max(RETRY)) } else { Duration::MAX };
+            let again = if serve(left).await { LOOK.min(patience.max(RETRY)) } else { Duration::MAX };
             // When that is over it is time to look again as well.
             let _ = tokio::time::timeout(again, awaited.changed()).await;
         }
@@ -223,6 +222,11 @@ enum Left {
     Settled,
     /// It takes connections, so its Dataplane stays for now.
     Serves,
+}
+
+/// Waits for all of them; whether any serves. One that does keeps nobody from being looked after.
+async fn serve(left: impl Stream<Item = Left>) -> bool {
+    left.fold(false, async |serves, left| serves || left == Left::Serves).await
 }
 
 /// Looks after one of them until the store has it.
@@ -445,6 +449,19 @@ mod tests {
         drop(listener);
         assert_eq!(leave(&store, &proxy, |_| true).await.unwrap(), Left::Settled);
         assert!(store.get(&key).await.unwrap().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_serves_does_not_end_the_look_at_others() {
+        let looked = std::sync::atomic::AtomicUsize::new(0);
+        let one = async |seconds: u64| {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            looked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if seconds == 0 { Left::Serves } else { Left::Settled }
+        };
+        assert!(serve(stream::iter([2, 0, 2, 2]).map(&one).buffer_unordered(2)).await);
+        assert_eq!(looked.load(std::sync::atomic::Ordering::Relaxed), 4);
+        assert!(!serve(stream::iter([1, 1]).map(&one).buffer_unordered(2)).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,8 +29,8 @@ const CHEAPER: [(&str, &str, &[&str]); 2] = [
 ];
 /// The tag of RBAC filters: all that is before `rbac`, from the begin of the name.
 const RBAC: (&str, &str) = ("listener", r"((.+?)\.)rbac\.");
-/// The same for names of which only the begin is unknown, that is for every statistic but most: those of clusters and
-/// listeners fail early, and at every position.
+/// The same where the listeners are not known. It is tried for every statistic; those of clusters and listeners, which
+/// are nearly all, fail early.
 const RBAC_ANYWHERE: &str = r"^(?!cluster\.|listener\.)((.+?)\.)rbac\.";
 
 /// The bootstrap with cheaper tags. What is not as expected stays as it came.
@@ -73,10 +73,14 @@ fn rbac(inbounds: Option<&[String]>) -> Vec<String> {
     let Some(inbounds) = inbounds.filter(|inbounds| inbounds.iter().all(is_plain)) else {
         return vec![RBAC_ANYWHERE.to_owned()];
     };
-    let listeners = inbounds.iter().map(|section| format!("self_inbound_dp_{section}"));
-    let names = std::iter::once("http".to_owned()).chain(listeners);
-    // The first alternative matches nothing.
-    names.map(|name| format!(r"^{name}\.(?!)|^{}", RBAC.1)).collect()
+    // The first alternative matches nothing; the second fails early for what is not of an inbound.
+    let within = |name: &str, value: &str| format!(r"^{name}\.(?!)|^(({value})\.)rbac\.");
+    let http = within("http", r"http\.self_inbound_dp_.+?");
+    let listeners = inbounds.iter().map(|section| {
+        let name = format!("self_inbound_dp_{section}");
+        within(&name, &name)
+    });
+    std::iter::once(http).chain(listeners).collect()
 }
 
 /// Where the lines of a key of the outermost mapping are, if it is written in block style.
@@ -134,9 +138,10 @@ mod tests {
             let tags = tags(&cheaper(config, Some(&sections)));
             tags.into_iter().map(|(_, regex)| regex).collect::<Vec<_>>()
         };
-        assert_eq!(found(&[]), [r"^http\.(?!)|^((.+?)\.)rbac\."]);
-        let two = [r"^http\.(?!)|^((.+?)\.)rbac\.", r"^self_inbound_dp_8080\.(?!)|^((.+?)\.)rbac\."];
-        assert_eq!(found(&["8080"]), two);
+        let http = r"^http\.(?!)|^((http\.self_inbound_dp_.+?)\.)rbac\.";
+        assert_eq!(found(&[]), [http]);
+        let tcp = r"^self_inbound_dp_8080\.(?!)|^((self_inbound_dp_8080)\.)rbac\.";
+        assert_eq!(found(&["8080"]), [http, tcp]);
         assert_eq!(found(&["8080", "http-port"]), [RBAC_ANYWHERE]);
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AccessLogs, LogBackend, MeshAccessLog, format::Scene};
+use super::{AccessLogs, LogBackend, LogFormat, MeshAccessLog, format::Scene};
 use crate::{
     ir::{self, AccessLog, IdTest, LogCondition, LogPart, LogSink, OutboundFilter, OwnPart, Protocol},
     kri::Kri,
@@ -21,11 +21,17 @@ const UNKNOWN: &str = "unknown";
 const EXTERNAL: &str = "external";
 
 impl LogBackend {
-    /// Where it is; `None` for what does not exist.
-    fn sink(&self) -> Option<LogSink> {
+    /// Where it is and how its lines look; `None` for what does not exist.
+    fn sink(&self) -> Option<(LogSink, Option<&LogFormat>)> {
         match self.kind.as_str() {
-            "File" => Some(LogSink::File(self.file.as_ref()?.path.as_str().into())),
-            "Tcp" => Some(LogSink::Tcp(self.tcp.as_ref()?.address.as_str().into())),
+            "File" => {
+                let file = self.file.as_ref()?;
+                Some((LogSink::File(file.path.as_str().into()), file.format.as_ref()))
+            }
+            "Tcp" => {
+                let tcp = self.tcp.as_ref()?;
+                Some((LogSink::Tcp(tcp.address.as_str().into()), tcp.format.as_ref()))
+            }
             // It refers to a MeshOpenTelemetryBackend. None can exist yet: like any reference to nothing it is left out
             // here, and told in the status.
             _ => None,
@@ -33,9 +39,7 @@ impl LogBackend {
     }
 
     fn log(&self, scene: &Scene, condition: Option<&LogCondition>) -> Option<Arc<AccessLog>> {
-        let to = self.sink()?;
-        let of_file = self.file.as_ref().and_then(|file| file.format.as_ref());
-        let format = self.tcp.as_ref().map_or(of_file, |tcp| tcp.format.as_ref());
+        let (to, format) = self.sink()?;
         Some(Arc::new(AccessLog { condition: condition.cloned(), to, line: scene.line(format) }))
     }
 }

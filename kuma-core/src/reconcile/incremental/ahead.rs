@@ -28,8 +28,10 @@ impl Reconciler {
         let mut derived: BTreeMap<Key, Write> = derived.into_iter().map(|write| (write.key(), write)).collect();
         for write in batch {
             let Some(Write::Update { resource: completed, .. }) = derived.remove(&write.key()) else { continue };
-            if let Write::Create { resource, .. } | Write::Update { resource, .. } = write {
-                *resource = completed;
+            if let Write::Create { resource, .. } | Write::Update { resource, .. } | Write::Replace { resource, .. } =
+                write
+            {
+                *resource = completed.carrying(resource);
             }
         }
     }
@@ -37,7 +39,10 @@ impl Reconciler {
 
 /// The change that a write of a MeshService will be.
 fn change(state: &MeshState, write: &Write, now: Timestamp) -> Option<Change> {
-    let (Write::Create { resource, .. } | Write::Update { resource, .. }) = write else { return None };
+    let (Write::Create { resource, .. } | Write::Update { resource, .. } | Write::Replace { resource, .. }) = write
+    else {
+        return None;
+    };
     let key = write.key();
     (key.kind == Kind::MeshService).then(|| {
         let mut meta = resource.meta.clone();

@@ -91,6 +91,7 @@ mod tests {
         resources::{Mesh, MeshService, MeshServiceStatus},
         store::MemoryStore,
     };
+    use serde_json::json;
     use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
 
@@ -154,8 +155,11 @@ mod tests {
         async fn create(&self, name: &str) -> Resource<MeshService> {
             let meta = Meta::new("m", name, Labels::new());
             let resource = AnyResource::new(meta, MeshService::default(), MeshServiceStatus::default());
-            let committed = self.ahead.write(vec![Write::Create { resource, owner: None }]).await.unwrap();
-            committed.resources[0].as_ref().unwrap().typed().unwrap()
+            self.write(Write::Create { resource, owner: None }).await.typed().unwrap()
+        }
+
+        async fn write(&self, write: Write) -> AnyResource {
+            self.ahead.write(vec![write]).await.unwrap().resources.remove(0).unwrap()
         }
 
         /// As soon as it has one.
@@ -185,6 +189,32 @@ mod tests {
         assert_eq!(third.status().vips[0].ip, "241.0.0.2");
         let stored = scene.store.get(&Key::new(Kind::MeshService, "m", "second")).await.unwrap().unwrap();
         assert_eq!(stored.meta.version, second.meta.version);
+    }
+
+    /// As a rollback writes it: with what a newer version wrote once.
+    #[tokio::test]
+    async fn what_is_unknown_of_a_service_stays() {
+        let scene = scene(true, None).await;
+        scene.reconcile();
+        scene.create("first").await;
+        scene.address("first").await;
+        let spec = json!({"selector": {}, "ports": [{"port": 80, "weight": 3}], "future": 1});
+        let meta = Meta::new("m", "web", Labels::new());
+        let resource = Kind::MeshService.decode_stored(meta, spec.clone(), None).unwrap();
+        let created = scene.write(Write::Create { resource: resource.clone(), owner: None }).await;
+        assert_eq!(created.status::<MeshService>().unwrap().vips.len(), 1);
+        assert_eq!(created.stored_spec()["future"], 1);
+        let plain = AnyResource::new(created.meta.clone(), MeshService::default(), MeshServiceStatus::default());
+        let expected = created.meta.version;
+        let plain = Write::Replace { resource: plain.with_status_of(Some(&created)), expected };
+        let plain = scene.write(plain).await;
+        assert_eq!(plain.stored_spec()["future"], serde_json::Value::Null);
+        let again = resource.with_status_of(Some(&plain)).carrying(&resource);
+        let again = scene.write(Write::Replace { resource: again, expected: plain.meta.version }).await;
+        assert_eq!(
+            (&again.stored_spec()["future"], &again.stored_spec()["ports"][0]["weight"]),
+            (&json!(1), &json!(3))
+        );
     }
 
     #[tokio::test]

@@ -1,6 +1,9 @@
 //! A stream in the process, and what it leaves in the metrics.
 
-use envoy_api::{envoy::service::discovery::v3::DeltaDiscoveryResponse, google::rpc};
+use envoy_api::{
+    envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource},
+    google::rpc,
+};
 use kuma_core::{plan::PlanSettings, registry::Kind};
 use serde_json::json;
 
@@ -16,6 +19,7 @@ use crate::{
 };
 
 const CLUSTER: &str = TypeUrl::Cluster.as_str();
+const LISTENER: &str = TypeUrl::Listener.as_str();
 
 /// Discovery over a rig.
 struct Served {
@@ -138,18 +142,42 @@ async fn a_change_is_measured_until_the_proxy_has_accepted_or_refused_it() {
 async fn who_is_sent_no_listeners_makes_room_for_the_next_as_well() {
     let served = Served::new().await;
     served.rig.put(&web(&[80])).await;
-    let mut call = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
-    let first = DeltaDiscoveryRequest {
+    let ask = |type_url: &str, has: &[Resource]| DeltaDiscoveryRequest {
         node: Some(node("default.web", &[])),
-        type_url: CLUSTER.into(),
+        type_url: type_url.into(),
+        initial_resource_versions: has.iter().map(|r| (r.name.clone(), r.version.clone())).collect(),
         ..DeltaDiscoveryRequest::default()
     };
-    call.say(&first).await;
-    let response = call.hear().await.expect("clusters");
-    assert_eq!(served.ads.admission.available_permits(), 0);
-    call.say(&answer(&response, None)).await;
+    let free = || served.ads.admission.available_permits();
+    // Sooner than by the clock.
+    let is_free = async || {
+        let wait = async {
+            while free() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(ADMISSION_TIMEOUT / 2, wait).await.is_ok()
+    };
+    let mut call = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
+    call.say(&ask(CLUSTER, &[])).await;
+    let clusters = call.hear().await.expect("clusters");
+    call.say(&answer(&clusters, None)).await;
     served.until(r#"xds_delivery_count{zone="z"}"#, 1).await;
-    assert_eq!(served.ads.admission.available_permits(), 1);
+    assert_eq!(free(), 0, "its listeners are still to come");
+    call.say(&ask(LISTENER, &[])).await;
+    let listeners = call.hear().await.expect("listeners");
+    call.say(&answer(&listeners, None)).await;
+    assert!(is_free().await);
+    drop(call);
+    served.until(r#"xds_streams_active{zone="z"}"#, 0).await;
+
+    let mut call = Call::<DeltaDiscoveryResponse>::to(|request| served.ads.delta(request));
+    call.say(&ask(CLUSTER, &[])).await;
+    let clusters = call.hear().await.expect("clusters");
+    call.say(&ask(LISTENER, &listeners.resources)).await;
+    assert_eq!(free(), 0);
+    call.say(&answer(&clusters, None)).await;
+    assert!(is_free().await, "it has its listeners");
 }
 
 #[tokio::test]

@@ -35,8 +35,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Longest time between two signs of presence.
 const PRESENCE: Duration = Duration::from_secs(5);
-/// Who has gone is remembered for this long, in seconds.
-const REMEMBERED: f64 = 86_400.0;
+/// Who has gone is remembered for this long, in seconds: longer than all control planes of a mesh are ever off, since what
+/// is left of its proxies is only looked for while it is known to be gone. That takes a short row each.
+const REMEMBERED: f64 = 90.0 * 86_400.0;
 
 /// What follows when an instance is out of reach of the database, and when. The others cannot tell whether it is dead or
 /// cut off, nor can it; so it goes first.

@@ -161,15 +161,16 @@ impl Scene {
         println!("  {}: {acked}; sent by the control plane: {sent}", kind.name);
         println!("    per change and proxy: {}", per_proxy(&outcomes));
         let per_change = |nth: usize| millis(now[nth].saturating_sub(before[nth]) / CHANGES);
-        println!("    processor time per change: {} control plane, {} both Envoys", per_change(0), per_change(1));
+        let [control_plane, envoys, ours] = [0, 1, 2].map(per_change);
+        println!("    processor time per change: {control_plane} control plane, {envoys} both Envoys, {ours} the tap");
         let measured = format!("{acked} ({} of it until sent)", millis(sent.median()));
         Row::new(format!("PUT to Envoy's ack: {}", kind.name), measured, BOUND)
     }
 
-    /// Of the control plane, and of the Envoys of all frontends.
-    fn processor_time(&mut self) -> [Duration; 2] {
+    /// Of the control plane, of the Envoys of all frontends, and of the tap with all else in this process.
+    fn processor_time(&mut self) -> [Duration; 3] {
         let envoys = self.frontends.iter().map(|proxy| processor_time(proxy.envoy().unwrap())).sum();
-        [processor_time(self.mesh.cp().pid()), envoys]
+        [processor_time(self.mesh.cp().pid()), envoys, processor_time(std::process::id() as i32)]
     }
 
     fn change(&mut self, kind: &Kind, nth: u32) -> Outcome {

@@ -28,8 +28,10 @@ use super::shop::Shop;
 const RATE: u32 = 200;
 /// How long a Dataplane stays after its proxy has gone.
 const DEREGISTRATION: Duration = Duration::from_secs(1);
-/// How long the database is away.
-const AWAY: Duration = Duration::from_secs(20);
+/// How long the database is away: long enough for both to let go of their proxies once.
+const AWAY: Duration = Duration::from_mins(1);
+/// Whoever led without it leads no more by then.
+const YIELDS: Duration = Duration::from_secs(30);
 
 /// The scene: the first control plane is the one of the shop.
 struct Twins {
@@ -279,6 +281,8 @@ pub(crate) fn database_away() {
     println!("  a proxy that was started again answered after {:.2?}", since.elapsed());
     comes_and_goes.terminate();
     comes_and_goes.ends_well(PATIENCE);
+    until("nobody leads", || !leads(&twins.shop.mesh) && !leads(&twins.other));
+    assert!(stopped.elapsed() < YIELDS, "somebody led without the database for {:.2?}", stopped.elapsed());
     thread::sleep(AWAY.saturating_sub(stopped.elapsed()));
     postgres.start_again();
     let since = Instant::now();
@@ -291,7 +295,7 @@ pub(crate) fn database_away() {
     let path = format!("/meshes/default/dataplanes/{name}");
     until("no ghost of who left", || twins.other.rest("GET", &path, b"").unwrap().status == 404);
     println!("  who had left meanwhile was gone {:.2?} after it", since.elapsed());
-    twins.assert_streams(&twins.shop.mesh);
+    twins.await_streams(&twins.shop.mesh);
     assert_eq!(twins.sent(), before);
     twins.assert_change_arrives(&twins.other, "/one");
     twins.finish(load);
