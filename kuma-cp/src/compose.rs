@@ -118,6 +118,7 @@ pub async fn start(
     let instance: Arc<str> = instance.into();
     let opened = stores::open(&config.store, &instance, &tasks, stop).await?;
     let Opened { store, remembers, available, leaders, leadership, shared } = opened;
+    let (store, leaders) = (metrics.store.measured(store), metrics.store.measured(leaders));
     let (feed, state) = Feed::new(store.clone());
     tasks.spawn(feed.run(served.clone()));
     if config.metrics.control_plane.report_resources_count {

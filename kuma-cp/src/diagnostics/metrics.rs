@@ -28,12 +28,14 @@ pub mod health;
 pub mod http;
 pub mod objects;
 pub mod planning;
+pub mod store;
 
 use discovery::DiscoveryMetrics;
 use grpc::GrpcMetrics;
 use health::HealthMetrics;
 use http::HttpMetrics;
 use planning::PlanningMetrics;
+use store::StoreMetrics;
 
 /// Type of the text that is served.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -56,6 +58,8 @@ pub struct Metrics {
     pub hds: HealthMetrics,
     /// Planning.
     pub planning: PlanningMetrics,
+    /// What is asked of the store.
+    pub store: StoreMetrics,
     info: Family<Vec<(String, String)>, Gauge>,
 }
 
@@ -77,6 +81,7 @@ impl Metrics {
             xds: DiscoveryMetrics::new(&mut registry),
             hds: HealthMetrics::new(&mut registry),
             planning: PlanningMetrics::new(&mut registry),
+            store: StoreMetrics::new(&mut registry),
             info,
             registry: Mutex::new(registry),
         }
