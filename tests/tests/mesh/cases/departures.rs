@@ -37,8 +37,7 @@ pub(crate) fn a_thousand_streams_move() {
 
     instances[0].cp().signal(Signal::SIGTERM);
     let told = Instant::now();
-    // Whoever has not gone by then is cut off, so it ends soon after the grace in any case.
-    let status = instances[0].cp().ended(GRACE + Duration::from_secs(5));
+    let status = instances[0].cp().ended(GRACE);
     println!("  the control plane had ended {:.2?} after SIGTERM", told.elapsed());
     assert!(status.success(), "{status}");
     fleet.until("all streams at the other one", |seen| seen.at == Some(1) && !seen.ends.is_empty());
