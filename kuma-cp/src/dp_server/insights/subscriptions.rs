@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use kuma_core::resources::{DataplaneInsight, Subscription};
 
-use super::Pending;
+use super::pending::Pending;
 
 /// How far the clocks of the hosts of control planes may be apart.
 const CLOCKS: SignedDuration = SignedDuration::from_secs(5);
