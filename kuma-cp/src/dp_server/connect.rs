@@ -25,7 +25,7 @@ use tonic::Status;
 
 use super::{
     handover::Handover,
-    leases::{Leases, Proxy},
+    leases::{Leases, Leave, Proxy},
     returning::{self, RETRY, Removal, note_registered, was_registered},
 };
 use crate::{
@@ -261,9 +261,12 @@ impl Connector {
         let instance = self.instance.clone();
         self.tasks.spawn(stop.run_until_cancelled_owned(async move {
             tokio::time::sleep(delay).await;
-            while let Some(departure) = leases.leave(&proxy) {
-                let removal = returning::remove(&*store, &proxy, &instance).await;
-                drop(departure);
+            loop {
+                let removal = match leases.leave(&proxy) {
+                    Leave::Held => return,
+                    Leave::Undecided => Ok(Removal::Changed),
+                    Leave::Begun(_departure) => returning::remove(&*store, &proxy, &instance).await,
+                };
                 match removal {
                     // It is on its way back, or somebody wrote its Dataplane: look again in a moment.
                     Ok(Removal::Changed) => tokio::time::sleep(RETRY).await,

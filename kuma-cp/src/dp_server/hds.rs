@@ -32,7 +32,7 @@ use super::{
     connect::{Connector, Introduction},
     grpc,
     handover::handed_over,
-    leases::{FIGHT_PAUSE, Leases, Proxy},
+    leases::{FIGHT_PAUSE, Lease, Leases, Proxy},
 };
 use crate::{
     diagnostics::metrics::health::{HealthMetrics, HealthStream},
@@ -124,16 +124,15 @@ impl Hds {
         let mut stream = Stream {
             hds: self,
             metrics: self.metrics.stream(),
-            proxy: &lease.proxy,
+            lease,
             node: NodeFacts::from_metadata(&metadata),
             node_id: first.node.map(|node| node.id).unwrap_or_default(),
         };
-        let outcome = tokio::select! {
+        let lost = stream.lease.lost.clone();
+        tokio::select! {
             outcome = stream.talk(&watch, requests, frames) => outcome,
-            () = lease.lost.cancelled() => Err(replaced()),
-        };
-        self.leases.give_back(&lease);
-        outcome
+            () = lost.cancelled() => Err(replaced()),
+        }
     }
 
     async fn await_dataplane(&self, proxy: &Proxy, watch: &Watch) -> Result<AnyResource, Status> {
@@ -196,9 +195,16 @@ impl Hds {
 struct Stream<'a> {
     hds: &'a Hds,
     metrics: HealthStream,
-    proxy: &'a Proxy,
+    lease: Lease,
     node: NodeFacts,
     node_id: String,
+}
+
+impl Drop for Stream<'_> {
+    /// Also of a stream that is ended from outside.
+    fn drop(&mut self) {
+        self.hds.leases.give_back(&self.lease);
+    }
 }
 
 impl Stream<'_> {
@@ -211,7 +217,8 @@ impl Stream<'_> {
         let mut sent = None;
         loop {
             let state = self.hds.connector.state.current();
-            let dataplane = state.find::<Dataplane>(&self.proxy.0, &self.proxy.1).ok_or_else(|| gone(self.proxy))?;
+            let proxy = &self.lease.proxy;
+            let dataplane = state.find::<Dataplane>(&proxy.0, &proxy.1).ok_or_else(|| gone(proxy))?;
             let wanted = specifier(dataplane.spec(), &self.node, &self.hds.settings);
             if sent.as_ref() != Some(&wanted) {
                 match tokio::time::timeout(SEND_TIMEOUT, frames.send(Ok(grpc::frame(&wanted)))).await {
@@ -245,7 +252,7 @@ impl Stream<'_> {
         match message.request_type {
             Some(RequestType::EndpointHealthResponse(report)) => {
                 self.metrics.received();
-                self.hds.fold(self.proxy, &report).await
+                self.hds.fold(&self.lease.proxy, &report).await
             }
             Some(RequestType::HealthCheckRequest(again)) => self.same_node(&again),
             None => Err(Status::invalid_argument("the message is neither a HealthCheckRequest nor a report")),

@@ -53,6 +53,39 @@ impl Taken {
     }
 }
 
+impl Inner {
+    fn presence(&self, proxy: &Proxy) -> Presence {
+        if self.active.contains_key(proxy) {
+            Presence::Held
+        } else if self.arriving.contains_key(proxy) {
+            Presence::Arriving
+        } else {
+            Presence::Absent
+        }
+    }
+}
+
+/// Whether someone speaks for a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A stream does.
+    Held,
+    /// A stream is being let in, or refused.
+    Arriving,
+    /// Nobody does.
+    Absent,
+}
+
+/// Whether a Dataplane can be removed.
+pub enum Leave<'a> {
+    /// It can, and is being removed.
+    Begun(Departure<'a>),
+    /// Someone speaks for its proxy.
+    Held,
+    /// Someone may be about to, or removes it already: that can fail, so look again.
+    Undecided,
+}
+
 #[derive(Debug)]
 struct Active {
     id: u64,
@@ -135,23 +168,24 @@ impl Leases {
         }
     }
 
-    /// Notes that the Dataplane of the proxy is being removed, until what is returned is dropped; `None` if someone speaks
-    /// for the proxy, or is about to, or removes it already.
-    pub fn leave(&self, proxy: &Proxy) -> Option<Departure<'_>> {
+    /// Notes that the Dataplane of the proxy is being removed, until what is returned is dropped, if nobody stands in the
+    /// way of that.
+    pub fn leave(&self, proxy: &Proxy) -> Leave<'_> {
         let mut inner = self.lock();
-        let Inner { active, arriving, leaving, .. } = &*inner;
-        if active.contains_key(proxy) || arriving.contains_key(proxy) || leaving.contains_key(proxy) {
-            return None;
+        match inner.presence(proxy) {
+            Presence::Held => return Leave::Held,
+            Presence::Arriving => return Leave::Undecided,
+            Presence::Absent if inner.leaving.contains_key(proxy) => return Leave::Undecided,
+            Presence::Absent => {}
         }
         let (over, leaving) = watch::channel(());
         inner.leaving.insert(proxy.clone(), leaving);
-        Some(Departure { leases: self, proxy: proxy.clone(), _over: over })
+        Leave::Begun(Departure { leases: self, proxy: proxy.clone(), _over: over })
     }
 
-    /// Someone speaks for the proxy, or is about to.
-    pub fn held(&self, proxy: &Proxy) -> bool {
-        let inner = self.lock();
-        inner.active.contains_key(proxy) || inner.arriving.contains_key(proxy)
+    /// Whether someone speaks for the proxy.
+    pub fn presence(&self, proxy: &Proxy) -> Presence {
+        self.lock().presence(proxy)
     }
 }
 
@@ -202,9 +236,9 @@ mod tests {
         let second = leases.take(proxy());
         assert!(first.lost.is_cancelled() && !second.lost.is_cancelled());
         assert!(!leases.give_back(&first), "the second holds it");
-        assert!(leases.held(&proxy()));
+        assert_eq!(leases.presence(&proxy()), Presence::Held);
         assert!(leases.give_back(&second));
-        assert!(!leases.held(&proxy()));
+        assert_eq!(leases.presence(&proxy()), Presence::Absent);
     }
 
     #[tokio::test]
@@ -212,27 +246,28 @@ mod tests {
         let leases = Leases::default();
         let (one, another) = (leases.arrive(proxy()).await, leases.arrive(proxy()).await);
         drop(one);
-        assert!(leases.held(&proxy()));
+        assert_eq!(leases.presence(&proxy()), Presence::Arriving);
+        assert!(matches!(leases.leave(&proxy()), Leave::Undecided), "it may be refused");
         let lease = leases.take(proxy());
         drop(another);
-        assert!(leases.leave(&proxy()).is_none());
-        assert!(leases.held(&proxy()) && leases.give_back(&lease) && !leases.held(&proxy()));
+        assert!(matches!(leases.leave(&proxy()), Leave::Held));
+        assert!(leases.give_back(&lease) && matches!(leases.leave(&proxy()), Leave::Begun(_)));
     }
 
     #[tokio::test]
     async fn who_comes_during_a_removal_waits_for_its_end() {
         let leases = Leases::default();
-        let leaving = leases.leave(&proxy()).expect("nobody is there");
-        assert!(leases.leave(&proxy()).is_none(), "one removes it");
+        let Leave::Begun(leaving) = leases.leave(&proxy()) else { panic!("nobody is there") };
+        assert!(matches!(leases.leave(&proxy()), Leave::Undecided), "one removes it");
         let arriving = leases.arrive(proxy());
         tokio::pin!(arriving);
         let waits = tokio::time::timeout(Duration::from_millis(50), &mut arriving).await;
-        assert!(waits.is_err() && !leases.held(&proxy()));
+        assert!(waits.is_err() && leases.presence(&proxy()) == Presence::Absent);
         let other: Proxy = ("default".into(), "web-2".into());
         drop(leases.arrive(other).await);
         drop(leaving);
         let _arrival = arriving.await;
-        assert!(leases.held(&proxy()) && leases.leave(&proxy()).is_none());
+        assert_eq!(leases.presence(&proxy()), Presence::Arriving);
     }
 
     #[test]

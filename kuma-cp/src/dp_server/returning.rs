@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::{net::TcpStream, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::leases::{Leases, Proxy};
+use super::leases::{Leases, Presence, Proxy};
 use crate::state::StateHandle;
 
 /// Key in the metadata of an insight: the Dataplane exists because its proxy brought it, and goes with it.
@@ -189,10 +189,14 @@ pub async fn run(
         loop {
             awaited.look();
             let is_over = |instance: &str| awaited.is_over(instance);
-            let absent = absent(&*state.ready().await, is_over).into_iter().filter(|proxy| !leases.held(proxy));
+            let mut absent = absent(&*state.ready().await, is_over);
+            absent.retain(|proxy| leases.presence(proxy) != Presence::Held);
+            // Who is being let in may be refused.
+            let arriving = absent.extract_if(.., |proxy| leases.presence(proxy) == Presence::Arriving).count() > 0;
             // A machine that is gone with its proxies lets each of them wait.
             let left = stream::iter(absent).map(|proxy| settle(&*store, proxy, is_over)).buffer_unordered(AT_ONCE);
-            let again = if serve(left).await { LOOK.min(patience.max(RETRY)) } else { Duration::MAX };
+            let stays = serve(left).await || arriving;
+            let again = if stays { LOOK.min(patience.max(RETRY)) } else { Duration::MAX };
             // When that is over it is time to look again as well.
             let _ = tokio::time::timeout(again, awaited.changed()).await;
         }

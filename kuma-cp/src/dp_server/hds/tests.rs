@@ -13,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     auth::ProxyAuthenticator,
-    dp_server::rig::{Call, Rig, SOON, dataplane, node},
+    dp_server::{
+        leases::Presence,
+        rig::{Call, Rig, SOON, dataplane, node},
+    },
     state::StateHandle,
 };
 
@@ -251,6 +254,9 @@ async fn streams_end_with_the_control_plane_and_a_report_that_is_too_large_ends_
     });
     call.say(&introduction("default.web")).await;
     call.hear().await.unwrap();
+    let proxy: Proxy = ("default".into(), "web".into());
+    assert_eq!(served.hds.leases.presence(&proxy), Presence::Held);
     drain.cancel();
     assert_eq!(call.hear().await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(served.hds.leases.presence(&proxy), Presence::Absent, "the lease is given back");
 }
