@@ -191,7 +191,7 @@ async fn instances_that_are_gone_are_told() {
     let database = database();
     open(&database).await;
     database.sql(
-        "INSERT INTO kuma_instances VALUES ('dead', now() - interval '2 minutes'), ('old', now() - interval '3 days')",
+        "INSERT INTO kuma_instances VALUES ('dead', now() - interval '2 minutes'), ('old', now() - interval '91 days')",
     );
     let a = Instance::start(&database, "a");
     let mut gone = a.gone.clone();
