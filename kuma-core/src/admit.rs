@@ -86,7 +86,7 @@ pub fn request(site: &Site, key: &Key, received: &Received) -> Result<(), Reject
 /// # Errors
 /// [`Rejection::BadRequest`].
 pub fn workload(site: &Site, resource: &AnyResource) -> Result<(), Rejection> {
-    let applies = resource.kind() == Kind::Dataplane && site.environment == "universal";
+    let applies = resource.kind() == Kind::Dataplane && !site.environment.namespaced;
     let Some(workload) = resource.meta.label(label::WORKLOAD).filter(|_| applies) else { return Ok(()) };
     let at = Path::root("labels").key(label::WORKLOAD);
     if site.zone.is_none() {

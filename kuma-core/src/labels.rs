@@ -13,6 +13,22 @@ use crate::{
     validate::{Path, Violations},
 };
 
+/// What the objects of a control plane are part of, and what follows from that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// Value of the label `kuma.io/env`.
+    pub name: &'static str,
+    /// Objects have namespaces, by which policies have roles, and names that somebody else has checked.
+    pub namespaced: bool,
+}
+
+impl Environment {
+    /// Linux, virtual machines, bare metal.
+    pub const UNIVERSAL: Self = Self { name: "universal", namespaced: false };
+    /// Custom resources of a Kubernetes cluster.
+    pub const KUBERNETES: Self = Self { name: "kubernetes", namespaced: true };
+}
+
 /// Where a control plane stands, as far as labels depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
@@ -20,8 +36,8 @@ pub struct Site {
     pub origin: &'static str,
     /// Name of the zone; `None` above zones.
     pub zone: Option<Arc<str>>,
-    /// `universal` or `kubernetes`.
-    pub environment: &'static str,
+    /// What its objects are part of.
+    pub environment: Environment,
     /// The zone belongs to something above it.
     pub federated: bool,
     /// The origin that users write is not checked.
@@ -31,7 +47,13 @@ pub struct Site {
 impl Site {
     /// A zone of its own, outside of Kubernetes.
     pub fn zone(name: impl Into<Arc<str>>) -> Self {
-        Self { origin: "zone", zone: Some(name.into()), environment: "universal", federated: false, any_origin: false }
+        Self {
+            origin: "zone",
+            zone: Some(name.into()),
+            environment: Environment::UNIVERSAL,
+            federated: false,
+            any_origin: false,
+        }
     }
 }
 
@@ -53,7 +75,7 @@ pub fn compute(site: &Site, resource: &AnyResource) -> Labels {
         && descriptor.provided_by_zone()
     {
         absent(&mut labels, label::ZONE, zone);
-        absent(&mut labels, label::ENV, site.environment);
+        absent(&mut labels, label::ENV, site.environment.name);
     }
     if let Some(dataplane) = resource.spec::<Dataplane>() {
         labels.remove(label::PROXY_TYPE);
@@ -95,7 +117,7 @@ pub fn check(site: &Site, kind: Kind, mesh: &str, labels: &Labels, out: &mut Vio
         }
     }
     if kind.descriptor().is_policy()
-        && site.environment == "universal"
+        && !site.environment.namespaced
         && let Some(role) = labels.get(label::POLICY_ROLE)
         && role != "system"
     {

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use kuma_core::{
     admit,
     ir::CidrText,
-    labels::Site,
+    labels::{self, Site},
     plan::{Names, PlanSettings},
     reconcile,
     registry::Kind,
@@ -278,6 +278,7 @@ fn derived_settings(config: &Config, zone: &Arc<str>) -> anyhow::Result<reconcil
     let enabled = |path: &str| config.core_resources.enabled.iter().any(|e| e == path);
     Ok(reconcile::Settings {
         zone: zone.clone(),
+        environment: labels::Environment::UNIVERSAL.name,
         generate_services: !config.mesh_service.generation_interval.is_zero() && enabled("meshservices"),
         generate_workloads: !config.runtime.universal.workload.generation_interval.is_zero() && enabled("workloads"),
         settle: config.mesh_service.generation_interval.to_std().min(SETTLE),

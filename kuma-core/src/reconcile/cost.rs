@@ -1,6 +1,6 @@
 //! What a change costs, counted: it follows what changed, whatever the size of the mesh.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -24,15 +24,7 @@ struct Settled {
 
 impl Settled {
     fn new(dataplanes: usize, workloads: usize) -> Self {
-        let settings = Settings {
-            zone: "east".into(),
-            generate_services: true,
-            generate_workloads: true,
-            settle: Duration::ZERO,
-            grace_period: Duration::from_hours(1),
-            service_range: "241.0.0.0/8".parse().expect("a network"),
-        };
-        let mut this = Self { reconciler: Reconciler::new(settings), state: MeshState::new() };
+        let mut this = Self { reconciler: Reconciler::new(Settings::in_zone("east")), state: MeshState::new() };
         let mut resources = vec![AnyResource::new(Meta::new("", "m", Labels::new()), Mesh::default(), NoStatus {})];
         resources.extend(crate::defaults::zone_hostname_generators());
         resources.extend((0..dataplanes).map(|n| dataplane(n, workloads, "http")));

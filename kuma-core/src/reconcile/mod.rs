@@ -19,12 +19,13 @@ mod tally;
 mod vips;
 mod workloads;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 
 use crate::{
+    labels::Environment,
     meta::Meta,
     registry::Kind,
     resource::{AnyResource, Key, Resource},
@@ -41,6 +42,8 @@ pub use vips::Vips;
 pub struct Settings {
     /// Name of the own zone.
     pub zone: Arc<str>,
+    /// Value of the label `kuma.io/env` of what is made.
+    pub environment: &'static str,
     /// MeshServices are made from `kuma.io/workload`.
     pub generate_services: bool,
     /// Workloads are made from `kuma.io/workload`.
@@ -52,6 +55,22 @@ pub struct Settings {
     pub grace_period: Duration,
     /// Where virtual addresses of MeshServices come from.
     pub service_range: Ipv4Net,
+}
+
+impl Settings {
+    /// Of a zone outside of Kubernetes in which everything is made, and at once. The other values are those that a control
+    /// plane has by default.
+    pub fn in_zone(zone: impl Into<Arc<str>>) -> Self {
+        Self {
+            zone: zone.into(),
+            environment: Environment::UNIVERSAL.name,
+            generate_services: true,
+            generate_workloads: true,
+            settle: Duration::ZERO,
+            grace_period: Duration::from_hours(1),
+            service_range: Ipv4Net::new_assert(Ipv4Addr::new(241, 0, 0, 0), 8),
+        }
+    }
 }
 
 /// What came out.

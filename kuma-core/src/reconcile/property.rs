@@ -305,12 +305,12 @@ proptest! {
     #[test]
     fn both_ways_agree_after_every_step(rounds in vec(round(), 1..20), generate in any::<bool>(), small in any::<bool>()) {
         let settings = Settings {
-            zone: "east".into(),
             generate_services: generate,
             generate_workloads: generate,
             settle: Duration::from_secs(5),
             grace_period: Duration::from_mins(1),
             service_range: if small { "241.0.0.0/30" } else { "241.0.0.0/8" }.parse().expect("a network"),
+            ..Settings::in_zone("east")
         };
         let mut world = World {
             state: MeshState::new(),
@@ -349,12 +349,9 @@ proptest! {
         rounds in vec((vec(op(), 0..3), 0..SERVICES.len(), written(), any::<bool>()), 1..12),
     ) {
         let settings = Settings {
-            zone: "east".into(),
-            generate_services: true,
-            generate_workloads: true,
             settle: Duration::from_secs(5),
             grace_period: Duration::from_mins(1),
-            service_range: "241.0.0.0/8".parse().expect("a network"),
+            ..Settings::in_zone("east")
         };
         let mut world = World {
             state: MeshState::new(),

@@ -124,7 +124,7 @@ fn new_service(key: &Key, ports: &[MeshServicePort], settings: &Settings) -> Ser
         (label::MESH, &*key.mesh),
         (label::DISPLAY_NAME, &*key.name),
         (label::MANAGED_BY, MANAGED_BY),
-        (label::ENV, "universal"),
+        (label::ENV, settings.environment),
         (label::ZONE, &*settings.zone),
         (label::ORIGIN, "zone"),
     ]

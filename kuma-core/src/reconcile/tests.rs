@@ -15,14 +15,7 @@ use crate::{
 };
 
 fn settings() -> Settings {
-    Settings {
-        zone: "east".into(),
-        generate_services: true,
-        generate_workloads: true,
-        settle: Duration::from_millis(500),
-        grace_period: Duration::from_hours(1),
-        service_range: "241.0.0.0/8".parse().expect("a network"),
-    }
+    Settings { settle: Duration::from_millis(500), ..Settings::in_zone("east") }
 }
 
 fn at(minute: i64) -> Timestamp {

@@ -36,7 +36,7 @@ pub(super) fn decide(
             let labels: Labels = [
                 (label::MESH, &*key.mesh),
                 (label::MANAGED_BY, MANAGED_BY),
-                (label::ENV, "universal"),
+                (label::ENV, settings.environment),
                 (label::ZONE, &*settings.zone),
             ]
             .into_iter()

@@ -72,7 +72,7 @@ impl Site {
         let labels = labels::Site {
             origin: "global",
             zone: None,
-            environment: "universal",
+            environment: labels::Environment::UNIVERSAL,
             federated: false,
             any_origin: false,
         };
@@ -89,7 +89,10 @@ impl Site {
         };
         site.labels.federated = mode == Mode::Zone && !config.multizone.zone.global_address.is_empty();
         site.labels.any_origin = config.multizone.zone.disable_origin_label_validation;
-        site.labels.environment = config.environment().unwrap_or(Environment::Universal).as_str();
+        site.labels.environment = match config.environment().unwrap_or(Environment::Universal) {
+            Environment::Universal => labels::Environment::UNIVERSAL,
+            Environment::Kubernetes => labels::Environment::KUBERNETES,
+        };
         site.system_namespace.clone_from(&config.store.kubernetes.system_namespace);
         site
     }

@@ -60,14 +60,7 @@ async fn work(store: &PostgresStore) -> CancellationToken {
     let stop = CancellationToken::new();
     let (feed, state) = Feed::new(store.clone());
     tokio::spawn(feed.run(stop.clone()));
-    let settings = Settings {
-        zone: "default".into(),
-        generate_services: true,
-        generate_workloads: true,
-        settle: Duration::ZERO,
-        grace_period: Duration::from_hours(1),
-        service_range: "241.0.0.0/8".parse().unwrap(),
-    };
+    let settings = Settings::in_zone("default");
     let (_, asks) = DerivedAhead::new(store.clone(), store.clone(), Leadership::always());
     tokio::spawn(derive::run(store.clone(), state, settings, asks, stop.clone()));
     let (events, receiver) = mpsc::channel(8);

@@ -140,14 +140,7 @@ mod tests {
 
     impl Scene {
         fn reconcile(&self) {
-            let settings = Settings {
-                zone: "east".into(),
-                generate_services: true,
-                generate_workloads: true,
-                settle: Duration::ZERO,
-                grace_period: Duration::from_hours(1),
-                service_range: "241.0.0.0/8".parse().unwrap(),
-            };
+            let settings = Settings::in_zone("east");
             let (store, state) = (self.store.clone(), self.state.clone());
             tokio::spawn(super::super::run(store, state, settings, self.asks.clone(), self.stop.clone()));
         }
