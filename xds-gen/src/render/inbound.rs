@@ -1,6 +1,7 @@
 //! An inbound: the listener for traffic to the application, and the cluster that leads to it.
 
 use kuma_core::ir::{Forward, HttpInbound, HttpVersion, Inbound, InboundFilter, Own, Protocol, Split};
+use prost_types::Duration;
 
 use super::{
     access_log,
@@ -18,6 +19,10 @@ use super::{
     route,
 };
 use crate::filters::{self, HttpFilters, NetworkFilters, NetworkSlot};
+
+/// How long a client may take to name the server that it asks for. It may wait for the server to speak first, so its
+/// connection gets on afterwards.
+const SERVER_NAME: Duration = Duration { seconds: 1, nanos: 0 };
 
 /// Listener and cluster of an inbound.
 pub fn render_inbound(unit: &Inbound, own: &Own) -> (Listener, Cluster) {
@@ -47,11 +52,14 @@ pub(super) fn listener_of(unit: &Inbound, own: &Own) -> Listener {
     };
     let tags = if own.labels.is_empty() { metadata::name_tag(&unit.name) } else { metadata::tags(own.labels.iter()) };
     let address = address::socket(listening(unit, own), unit.port.into());
+    let needs_server_name = access_log::need_server_name(&unit.logs);
     Listener {
         stat_prefix: unit.name.as_ref().to_owned(),
         bind_to_port: unit.bind,
         metadata: Some(tags),
-        listener_filters: access_log::need_server_name(&unit.logs).then(filters::tls_inspector).into_iter().collect(),
+        listener_filters: needs_server_name.then(filters::tls_inspector).into_iter().collect(),
+        listener_filters_timeout: needs_server_name.then_some(SERVER_NAME),
+        continue_on_listener_filters_timeout: needs_server_name,
         ..listener::inbound(listener::single_chain(&unit.name, address, filters), unit.reuse_port)
     }
 }

@@ -2,16 +2,24 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
-    net::{Ipv4Addr, TcpListener},
+    io::{BufRead as _, BufReader, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
     sync::mpsc,
     thread,
+    time::{Duration, Instant},
 };
 
-use tests::harness::until;
+use tests::harness::{
+    mesh::{self, Mesh},
+    ports::free_port,
+    until,
+};
 
 use super::shop::Shop;
+
+/// Where the mesh reaches a mail server.
+const MAIL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 25);
 
 /// Lines of a file that does not have to exist yet.
 fn lines(file: &Path) -> Vec<String> {
@@ -132,4 +140,38 @@ pub(crate) fn lines_reach_a_server() {
         !line.is_empty()
     });
     assert_eq!(line, r#"{"path":"/sent","to":"backend"}"#);
+}
+
+/// A rule about server names makes Envoy wait for a handshake. A client that waits for its server to speak first is not
+/// cut off for that.
+pub(crate) fn a_server_speaks_first() {
+    let mesh = Mesh::start();
+    let server = TcpListener::bind((MAIL, 0)).unwrap();
+    let service_port = server.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in server.incoming().flatten() {
+            // Whoever has gone does not need it.
+            let _ = stream.write_all(b"220 ready\r\n");
+        }
+    });
+    let port = free_port();
+    let dataplane =
+        mesh::dataplane("mail", "mail", MAIL, port, service_port).replace("protocol: http", "protocol: tcp");
+    assert!(dataplane.contains("protocol: tcp"), "{dataplane}");
+    let _proxy = mesh.proxy("mail", &dataplane, &[]);
+    let log = mesh.path("mail.log");
+    mesh.apply(&format!(
+        "type: MeshAccessLog\nmesh: default\nname: named\nspec:\n  rules:\n    - matches: [{{sni: {{type: Exact, value: \
+         mail.example}}}}]\n      default: {{backends: [{{type: File, file: {{path: '{}'}}}}]}}\n",
+        log.display(),
+    ));
+    until("a greeting that had to wait", || {
+        let begin = Instant::now();
+        let mut greeting = String::new();
+        let mut stream = BufReader::new(TcpStream::connect((MAIL, port)).unwrap());
+        stream.read_line(&mut greeting).unwrap();
+        assert_eq!(greeting, "220 ready\r\n", "after {:?}", begin.elapsed());
+        begin.elapsed() > Duration::from_millis(900)
+    });
+    assert_eq!(lines(&log), [""; 0], "nobody asked for that name");
 }

@@ -24,6 +24,7 @@ pub(crate) const ALL: &[Case] = &[
     ("a_line_for_each_request", access_logs::a_line_for_each_request),
     ("routes_write_apart", access_logs::routes_write_apart),
     ("lines_reach_a_server", access_logs::lines_reach_a_server),
+    ("a_server_speaks_first", access_logs::a_server_speaks_first),
     ("a_name_for_an_address", names::a_name_for_an_address),
     ("forgetful_control_plane_killed", faults::forgetful_control_plane_killed),
     ("remembering_control_plane_killed", faults::remembering_control_plane_killed),
