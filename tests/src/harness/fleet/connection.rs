@@ -2,14 +2,11 @@
 
 use std::{
     convert::Infallible,
-    io,
     net::SocketAddr,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -20,14 +17,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use kuma_cp::dp_server::grpc;
 use prost::Message;
 use rustls::pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    sync::mpsc,
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_rustls::TlsConnector;
+use tokio_util::io::InspectReader;
 use tonic::{Status, Streaming, codec::Codec};
 use tonic_prost::ProstCodec;
 
@@ -54,8 +46,15 @@ impl Connection {
         };
         let secure = timeout(CONNECT, connecting).await.map_err(|error| error.to_string())?;
         let goes = Arc::new(AtomicBool::new(false));
-        let heard =
-            Heard { stream: secure.map_err(|error| error.to_string())?, frame: Frame::default(), goes: goes.clone() };
+        // The HTTP/2 library does not tell of a GOAWAY without an error.
+        let heard = InspectReader::new(secure.map_err(|error| error.to_string())?, {
+            let (mut frame, goes) = (Frame::default(), goes.clone());
+            move |read: &[u8]| {
+                if frame.take(read) {
+                    goes.store(true, Ordering::Release);
+                }
+            }
+        });
         let (calls, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(heard)).await.map_err(|error| error.to_string())?;
         // How it ends is told by the calls and by what was heard.
@@ -116,13 +115,6 @@ impl<A: Message + Default + 'static> Call<A> {
     }
 }
 
-/// Reads on behalf of the HTTP/2 library, and notes a GOAWAY without an error, of which the library does not tell.
-struct Heard<S> {
-    stream: S,
-    frame: Frame,
-    goes: Arc<AtomicBool>,
-}
-
 /// The frame that is being read.
 #[derive(Default)]
 struct Frame {
@@ -163,31 +155,6 @@ impl Frame {
             }
             self.head.clear();
         }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if self.frame.take(&buf.filled()[before..]) {
-            self.goes.store(true, Ordering::Release);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
