@@ -41,7 +41,8 @@ pub fn build(how: Build, source: &Source) -> Result<BTreeMap<String, PathBuf>> {
         let c_flags = format!("CFLAGS_{}", target.replace('-', "_"));
         let given = std::env::var(&c_flags).or_else(|_| std::env::var("CFLAGS")).unwrap_or_default();
         cargo.env(&c_flags, format!("{given} {}", c.join(" ")).trim());
-        cargo.env("SOURCE_DATE_EPOCH", source.epoch.to_string());
+        // For C code that puts a date in. The same for every commit: with another one, all of that is built again.
+        cargo.env("SOURCE_DATE_EPOCH", "0");
         // What `kuma-cp version --detailed` and its like print.
         cargo.env("KUMA_GIT_COMMIT", &source.commit).env("KUMA_GIT_TAG", &source.describe);
         cargo.env("KUMA_BUILD_DATE", rfc3339(source.epoch));
