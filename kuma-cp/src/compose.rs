@@ -40,6 +40,7 @@ use crate::{
         admin_ca::{self, ADMIN_CA_SECRET, AdminCa},
         ads::Ads,
         bootstrap::Bootstraps,
+        cleanup,
         connect::Connector,
         handover::{self, Handover},
         hds::{Hds, Watched},
@@ -157,7 +158,7 @@ pub async fn start(
         flush_interval: config.xds_server.dataplane_status_flush_interval.to_std(),
         keep: usize::try_from(config.metrics.dataplane.subscription_limit).unwrap_or_default(),
     };
-    tasks.spawn(insights::run(store.clone(), settings, events, served.clone()));
+    tasks.spawn(insights::run(store.clone(), state.clone(), settings, events, served.clone()));
 
     let auth = match config.dp_server.authn.dp_proxy.kind.as_str() {
         "none" => ProxyAuthenticator::None,
@@ -192,6 +193,11 @@ pub async fn start(
         instance: instance.clone(),
         tasks: tasks.clone(),
     });
+    let age = config.runtime.universal.dataplane_cleanup_age.to_std();
+    tasks.spawn(leadership.clone().while_leading(stop.clone(), {
+        let (leaders, state) = (leaders.clone(), state.clone());
+        move |term| cleanup::run(leaders.clone(), state.clone(), age, term)
+    }));
     if remembers {
         let (gone, patience) = match shared {
             Some(Shared { gone, absence, cut_off }) => {

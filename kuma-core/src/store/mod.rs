@@ -82,6 +82,12 @@ pub enum StoreError {
     /// The backend cannot be reached or is shutting down; try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(Arc<str>),
+    /// What is stored of the object cannot be read by this version, so nothing can be put in its place without losing it.
+    #[error(
+        "what is stored of the object cannot be read: type={:?} name={:?} mesh={:?}; mend or delete its row in the database",
+        .0.kind.name(), .0.name, .0.mesh
+    )]
+    Unreadable(Key),
     /// Whoever wrote may only do so while it leads, and does not lead any more.
     #[error("another control plane leads now")]
     Fenced,

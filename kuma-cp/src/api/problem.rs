@@ -95,7 +95,7 @@ impl Problem {
     pub fn store(title: &str, error: &StoreError) -> Self {
         match error {
             StoreError::NotFound(_) => Self::not_found(title),
-            StoreError::AlreadyExists(_) | StoreError::Conflict(_) => {
+            StoreError::AlreadyExists(_) | StoreError::Conflict(_) | StoreError::Unreadable(_) => {
                 Self::new(StatusCode::CONFLICT, "Conflict", error.to_string())
             }
             StoreError::Unavailable(_) | StoreError::Fenced => {

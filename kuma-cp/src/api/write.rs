@@ -194,7 +194,7 @@ fn zone_is_online(state: &MeshState, name: &str) -> bool {
 
 /// Somebody else wrote between our read and our write.
 fn lost_race(error: &StoreError) -> bool {
-    !matches!(error, StoreError::Unavailable(_) | StoreError::Fenced)
+    !matches!(error, StoreError::Unavailable(_) | StoreError::Fenced | StoreError::Unreadable(_))
 }
 
 async fn shown(context: &ApiContext, revision: Revision) {

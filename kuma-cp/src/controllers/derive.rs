@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kuma_core::{
     reconcile::{Reconciler, Settings},
     state::MeshState,
-    store::{Author, Store, StoreError},
+    store::{Author, Store, StoreError, Write},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,9 @@ pub use ahead::{Asks, DerivedAhead};
 const RETRY: Duration = Duration::from_secs(1);
 /// After somebody else was faster, wait for his change, which comes here as well.
 const OVERTAKEN: Duration = Duration::from_millis(10);
+
+/// After something that cannot be written until somebody mends it.
+const UNREADABLE: Duration = Duration::from_mins(1);
 
 /// Runs until `stop`. Writes that `asks` brings are answered with what is derived of them.
 pub async fn run(store: Arc<dyn Store>, state: StateHandle, settings: Settings, asks: Asks, stop: CancellationToken) {
@@ -75,11 +78,30 @@ pub async fn run(store: Arc<dyn Store>, state: StateHandle, settings: Settings, 
             }
             // Somebody wrote in between.
             Err(StoreError::Conflict(_) | StoreError::NotFound(_) | StoreError::AlreadyExists(_)) => OVERTAKEN,
+            Err(error @ StoreError::Unreadable(_)) => {
+                tracing::warn!(%error, "a derived resource is not written");
+                write_others(&*store, &state, reconciler.step(&seen, &[], now).writes).await;
+                UNREADABLE
+            }
             Err(error) => {
                 tracing::warn!(%error, "derived resources are not written, trying again");
                 RETRY
             }
         };
         due = Some(due.map_or(Instant::now() + retry, |at| at.min(Instant::now() + retry)));
+    }
+}
+
+/// Writes each by itself, so that one that cannot be written holds up no other one. What is not written now is derived
+/// again.
+async fn write_others(store: &dyn Store, state: &StateHandle, writes: Vec<Write>) {
+    let mut last = None;
+    for write in writes {
+        if let Ok(committed) = store.write_as(Author::part("reconciler"), vec![write]).await {
+            last = Some(committed.revision);
+        }
+    }
+    if let Some(last) = last {
+        state.at_least(last).await;
     }
 }

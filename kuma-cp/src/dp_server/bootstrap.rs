@@ -1,11 +1,11 @@
 //! `POST /bootstrap`: a kuma-dp asks for the configuration that its Envoy starts with.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, FromRequest, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::any,
@@ -24,6 +24,8 @@ use crate::{state::StateHandle, tls::ServedCertificate};
 
 /// Largest request, in bytes: a Dataplane and some metadata.
 const MAX_BODY: usize = 1 << 20;
+/// How long a request may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the endpoint needs.
 pub struct Bootstraps {
@@ -43,7 +45,17 @@ pub fn router(bootstraps: Arc<Bootstraps>) -> Router {
     Router::new().route("/bootstrap", any(serve)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(bootstraps)
 }
 
-async fn serve(State(bootstraps): State<Arc<Bootstraps>>, headers: HeaderMap, uri: http::Uri, body: Bytes) -> Response {
+async fn serve(
+    State(bootstraps): State<Arc<Bootstraps>>,
+    headers: HeaderMap,
+    uri: http::Uri,
+    request: Request,
+) -> Response {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(refusal)) => return refusal.into_response(),
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
     let Ok(request) = serde_json::from_slice::<BootstrapRequest>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };

@@ -26,7 +26,7 @@ use tonic::Status;
 use super::{
     handover::Handover,
     leases::{Leases, Leave, Proxy},
-    returning::{self, RETRY, Removal, note_registered, was_registered},
+    returning::{self, RETRY, Removal, note_of_registration, note_registered, was_registered},
 };
 use crate::{
     auth::{ProxyAuthError, ProxyAuthenticator, ProxyFacts},
@@ -216,16 +216,24 @@ impl Connector {
         let key = dataplane.key();
         for attempt in 1.. {
             let stored = self.store.get(&key).await.map_err(failed)?;
-            let write = match &stored {
+            let batch = match &stored {
                 Some(stored) if stored.same_content(&dataplane) => return Ok(()),
                 Some(stored) => {
                     let meta = kuma_core::meta::Meta { labels: dataplane.meta.labels.clone(), ..stored.meta.clone() };
                     let resource = AnyResource::of(meta, dataplane.body.clone());
-                    Write::Update { resource, expected: stored.meta.version }
+                    vec![Write::Update { resource, expected: stored.meta.version }]
                 }
-                None => Write::Create { resource: dataplane.clone(), owner: None },
+                None => {
+                    let mut batch = vec![Write::Create { resource: dataplane.clone(), owner: None }];
+                    // With it, so that it goes with its proxy even if this process ends before it can tell of the stream.
+                    let insight = Key::new(Kind::DataplaneInsight, proxy.0.clone(), proxy.1.clone());
+                    if self.store.get(&insight).await.map_err(failed)?.is_none() {
+                        batch.push(Write::Create { resource: note_of_registration(proxy), owner: Some(key.clone()) });
+                    }
+                    batch
+                }
             };
-            match self.store.write_as(Author::Proxy(proxy.1.clone()), vec![write]).await {
+            match self.store.write_as(Author::Proxy(proxy.1.clone()), batch).await {
                 Ok(committed) => {
                     if stored.is_none() {
                         self.brought.lock().unwrap_or_else(PoisonError::into_inner).insert(proxy.clone());

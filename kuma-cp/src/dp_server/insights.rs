@@ -3,22 +3,24 @@
 //! A connect and a disconnect are written at once (all that are waiting in one batch), counters every flush interval
 //! if they moved. Insights of all proxies travel in one transaction, never one each.
 
+mod live;
 mod pending;
 mod subscriptions;
 mod write;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::{Fuse, FusedFuture, FutureExt};
-use jiff::Timestamp;
 use kuma_core::{
-    resources::{Subscription, SubscriptionStatus},
+    resources::SubscriptionStatus,
     store::{Store, StoreError},
 };
 use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use crate::state::StateHandle;
+use live::Live;
 use pending::Unwritten;
 use write::write;
 
@@ -77,19 +79,23 @@ pub struct InsightSettings {
 /// Runs until `stop` and the end of all streams; then writes what is left.
 ///
 /// Events are taken in at any time, also while the store is slow: a stream never waits for it. Those that arrive while it
-/// is away wait in memory, latest counters only.
+/// is away wait in memory, latest counters only. What the store loses of a stream that stands, by a deletion or because it
+/// was restored from a copy, is written again.
 pub async fn run(
     store: Arc<dyn Store>,
+    state: StateHandle,
     settings: InsightSettings,
     mut events: mpsc::Receiver<InsightEvent>,
     stop: CancellationToken,
 ) {
-    let mut live: BTreeMap<Arc<str>, Subscription> = BTreeMap::new();
+    let mut live = Live::new(&settings);
+    let mut changes = state.subscribe();
     let mut pending = Unwritten::new();
     let mut next_flush: Option<Instant> = None;
     let mut urgent = false;
     // A store that is away is not asked for every stream that begins or ends.
     let mut not_before = Instant::now();
+    let mut failing = false;
     let writing = Fuse::terminated();
     tokio::pin!(writing);
     loop {
@@ -106,24 +112,27 @@ pub async fn run(
         tokio::select! {
             event = events.recv() => {
                 let Some(event) = event else { break };
-                urgent |= note(event, &settings, &mut live, &mut pending);
+                urgent |= live.note(event, &mut pending);
                 while let Ok(event) = events.try_recv() {
-                    urgent |= note(event, &settings, &mut live, &mut pending);
+                    urgent |= live.note(event, &mut pending);
                 }
             }
+            // The state ends after the streams.
+            Some(batch) = changes.next() => urgent |= live.look(&batch, &mut pending),
             (left, error) = &mut writing, if !writing.is_terminated() => {
                 if !left.is_empty() {
                     not_before = Instant::now() + PAUSE;
                     next_flush = Some(not_before);
                 }
-                pending = not_written((left, error), pending);
+                tell(&mut failing, left.len(), error.as_ref());
+                pending = pending::stack(left, pending, settings.keep);
             }
             () = flush => (urgent, next_flush) = (true, None),
             () = stop.cancelled() => {
                 // Streams end now as well, and tell of it.
                 let farewells = async {
                     while let Some(event) = events.recv().await {
-                        note(event, &settings, &mut live, &mut pending);
+                        live.note(event, &mut pending);
                     }
                 };
                 let _ = tokio::time::timeout(FAREWELL, farewells).await;
@@ -135,60 +144,23 @@ pub async fn run(
         }
     }
     if !writing.is_terminated() {
-        pending = not_written(writing.await, pending);
+        pending = pending::stack(writing.await.0, pending, settings.keep);
     }
     if let (_, Some(error)) = write(store, settings, pending).await {
         tracing::warn!(%error, "the last dataplane insights are not written");
     }
 }
 
-/// Puts what could not be written back below what has happened since, and says why.
-fn not_written((left, error): (Unwritten, Option<StoreError>), pending: Unwritten) -> Unwritten {
-    if let Some(error) = error {
-        tracing::warn!(%error, proxies = left.len(), "dataplane insights are not written yet, they stay in memory until they can be");
+/// Says that writing fails, and that it does not any more, once each.
+fn tell(failing: &mut bool, left: usize, error: Option<&StoreError>) {
+    match error {
+        Some(error) if !*failing => {
+            tracing::warn!(%error, proxies = left, "dataplane insights are not written yet, they stay in memory until they can be");
+        }
+        None if *failing => tracing::info!("dataplane insights are written again"),
+        _ => {}
     }
-    pending::stack(left, pending)
-}
-
-/// Takes an event in; true if it is to be written at once.
-fn note(
-    event: InsightEvent,
-    settings: &InsightSettings,
-    live: &mut BTreeMap<Arc<str>, Subscription>,
-    pending: &mut Unwritten,
-) -> bool {
-    let now = Timestamp::now().to_string();
-    let mut connected = None;
-    let (proxy, subscription, metadata, urgent) = match event {
-        InsightEvent::Connected { proxy, id, version, metadata, missing } => {
-            connected = Some(missing);
-            let subscription = Subscription {
-                id: id.to_string(),
-                control_plane_instance_id: settings.instance.to_string(),
-                connect_time: Some(now.clone()),
-                version,
-                status: SubscriptionStatus { last_update_time: Some(now), ..SubscriptionStatus::default() },
-                ..Subscription::default()
-            };
-            live.insert(id, subscription.clone());
-            (proxy, subscription, metadata, true)
-        }
-        InsightEvent::Counted { proxy, id, status } => {
-            let Some(subscription) = live.get_mut(&id) else { return false };
-            // A refusal is what the user is looking for: it does not wait for the next flush.
-            let urgent = status.rejections != subscription.status.rejections;
-            subscription.status = SubscriptionStatus { last_update_time: Some(now), ..*status };
-            (proxy, subscription.clone(), None, urgent)
-        }
-        InsightEvent::Disconnected { proxy, id, status } => {
-            let Some(mut subscription) = live.remove(&id) else { return false };
-            subscription.status = SubscriptionStatus { last_update_time: Some(now.clone()), ..*status };
-            subscription.disconnect_time = Some(now);
-            (proxy, subscription, None, true)
-        }
-    };
-    pending.entry(proxy).or_default().put(subscription, metadata, connected);
-    urgent
+    *failing = error.is_some();
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod admin_ca;
 pub mod ads;
 pub mod bootstrap;
+pub mod cleanup;
 pub mod connect;
 pub mod grpc;
 pub mod handover;

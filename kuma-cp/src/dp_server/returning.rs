@@ -12,13 +12,14 @@ use std::{
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kuma_core::{
+    meta::{Labels, Meta},
     registry::Kind,
     resource::{AnyResource, Key, NoStatus},
     resources::{Dataplane, DataplaneInsight},
     state::MeshState,
     store::{Author, Store, StoreError, Write},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::{net::TcpStream, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -71,13 +72,21 @@ pub(super) async fn remove(store: &dyn Store, (mesh, name): &Proxy, instance: &s
 }
 
 /// Removes a Dataplane, if it and its proxy's insight are still those that were read.
-fn removal(dataplane: &AnyResource, insight: Option<&AnyResource>) -> Vec<Write> {
+pub(super) fn removal(dataplane: &AnyResource, insight: Option<&AnyResource>) -> Vec<Write> {
     let unchanged = |read: &AnyResource| Write::Delete { key: read.key(), expected: Some(read.meta.version) };
     insight.into_iter().chain([dataplane]).map(unchanged).collect()
 }
 
 fn registered(insight: &DataplaneInsight) -> bool {
     insight.metadata.as_ref().is_some_and(|m| m[REGISTERED] == Value::Bool(true))
+}
+
+/// The insight of a proxy that has brought its Dataplane and has no stream yet.
+pub(super) fn note_of_registration((mesh, name): &Proxy) -> AnyResource {
+    let mut metadata = Value::Object(Map::new());
+    note_registered(&mut metadata);
+    let insight = DataplaneInsight { metadata: Some(metadata), ..DataplaneInsight::default() };
+    AnyResource::new(Meta::new(mesh.clone(), name.clone(), Labels::new()), insight, NoStatus {})
 }
 
 /// Notes in the metadata of a proxy that its Dataplane goes with it.
@@ -301,7 +310,6 @@ async fn takes_connections(dataplane: &AnyResource) -> bool {
 #[cfg(test)]
 mod tests {
     use kuma_core::{
-        meta::{Labels, Meta},
         resources::Subscription,
         store::{Committed, MemoryStore, WatchEvent, history::Past},
     };

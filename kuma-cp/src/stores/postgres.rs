@@ -134,7 +134,7 @@ impl PostgresStore {
         let (requests, mailbox) = mpsc::channel(MAILBOX);
         let (questions, asked) = mpsc::channel(MAILBOX);
         let (state, available) = watch::channel(true);
-        tokio::spawn(Keeper::new(target, shared.clone(), now, link, state).run(mailbox, asked));
+        tokio::spawn(Keeper::new(target, shared.clone(), now, (link, unreadable), state).run(mailbox, asked));
         Ok((Self { shared, requests, questions, available, fence: None }, found))
     }
 

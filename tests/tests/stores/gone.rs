@@ -15,7 +15,7 @@ use kuma_cp::{
         leases::Leases,
         returning::{self, Gone},
     },
-    state::Feed,
+    state::{Feed, StateHandle},
     stores::postgres::{Fence, PostgresStore, lock::LEADER},
 };
 use serde_json::json;
@@ -91,7 +91,7 @@ async fn connect(store: &PostgresStore, instance: &str, proxies: &[&str]) -> Joi
     tokio::spawn(async move {
         // Held as long as the streams stand.
         let _events = events;
-        insights::run(store, settings, receiver, CancellationToken::new()).await;
+        insights::run(store, StateHandle::of([]), settings, receiver, CancellationToken::new()).await;
     })
 }
 

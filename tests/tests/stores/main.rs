@@ -15,6 +15,7 @@ mod shared;
 mod slow;
 mod tls;
 mod unknown;
+mod unreadable;
 
 mod contract {
     use std::sync::Arc;

@@ -62,10 +62,10 @@ async fn work(store: &PostgresStore) -> CancellationToken {
     tokio::spawn(feed.run(stop.clone()));
     let settings = Settings::in_zone("default");
     let (_, asks) = DerivedAhead::new(store.clone(), store.clone(), Leadership::always());
-    tokio::spawn(derive::run(store.clone(), state, settings, asks, stop.clone()));
+    tokio::spawn(derive::run(store.clone(), state.clone(), settings, asks, stop.clone()));
     let (events, receiver) = mpsc::channel(8);
     let settings = InsightSettings { instance: "ours".into(), flush_interval: Duration::from_secs(1), keep: 10 };
-    tokio::spawn(insights::run(store, settings, receiver, stop.clone()));
+    tokio::spawn(insights::run(store, state, settings, receiver, stop.clone()));
     let connected = InsightEvent::Connected {
         proxy: ("m".into(), "d".into()),
         id: "new".into(),

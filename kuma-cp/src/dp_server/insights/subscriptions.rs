@@ -42,8 +42,12 @@ fn place(known: &[Subscription], subscription: &Subscription) -> usize {
     let allowance = if is_open(subscription) { CLOCKS } else { SignedDuration::ZERO };
     let since = begin(subscription).and_then(|at| at.checked_add(allowance).ok());
     let at = known.iter().rposition(|other| begin(other) <= since).map_or(0, |last| last + 1);
-    let last_stands = known.last().is_some_and(is_open);
-    if last_stands && !is_open(subscription) { at.min(known.len() - 1) } else { at }
+    match known.last() {
+        Some(last) if is_open(last) && !is_open(subscription) => at.min(known.len() - 1),
+        // Its clock has been set back.
+        Some(last) if !is_open(last) && is_open(subscription) => known.len(),
+        _ => at,
+    }
 }
 
 /// When a subscription began; one that does not say so is older than all others.
@@ -92,6 +96,9 @@ mod tests {
         let moved = [("left".to_owned(), false), ("new".to_owned(), true)];
         assert_eq!(merged(known(), subscription("new", "21", None)), moved);
         assert_eq!(merged(known(), subscription("new", "18", None)), moved, "by a clock that is behind");
+        let over = vec![subscription("over", "40", Some("50"))];
+        let expected = [("over".to_owned(), false), ("new".to_owned(), true)];
+        assert_eq!(merged(over, subscription("new", "10", None)), expected, "by a clock that was set back");
         let expected = [("half-open".to_owned(), false), ("left".to_owned(), true)];
         assert_eq!(merged(known(), subscription("half-open", "10", None)), expected);
     }

@@ -1,16 +1,19 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use kuma_core::{
     meta::{Labels, Meta},
     registry::Kind,
     resource::{AnyResource, Key, NoStatus},
-    resources::{Dataplane, DataplaneInsight},
+    resources::{Dataplane, DataplaneInsight, Subscription},
     store::{Author, Committed, MemoryStore, WatchEvent, Write, history::Past},
 };
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{super::leases::Proxy, *};
+use crate::state::Feed;
 
 fn proxy() -> Proxy {
     ("default".into(), "web-1".into())
@@ -51,7 +54,7 @@ async fn a_connect_closes_older_subscriptions_and_only_the_newest_are_kept() {
         events.send(connected(id)).await.expect("room");
     }
     drop(events);
-    run(store.clone(), settings(), receiver, CancellationToken::new()).await;
+    run(store.clone(), StateHandle::of([]), settings(), receiver, CancellationToken::new()).await;
     let spec = insight(&*store).await.expect("written");
     let ids: Vec<_> = spec.subscriptions.iter().map(|s| (s.id.as_str(), s.disconnect_time.is_some())).collect();
     assert_eq!(ids, [("b", true), ("c", false)]);
@@ -70,7 +73,7 @@ async fn a_disconnect_is_written_with_its_last_counters() {
         .await
         .expect("room");
     drop(events);
-    run(store.clone(), settings(), receiver, CancellationToken::new()).await;
+    run(store.clone(), StateHandle::of([]), settings(), receiver, CancellationToken::new()).await;
     let spec = insight(&*store).await.expect("written");
     assert!(!spec.online());
     assert_eq!(spec.subscriptions[0].status.total.responses_sent, 7);
@@ -84,7 +87,7 @@ async fn a_proxy_whose_dataplane_is_gone_gets_no_insight() {
     let (events, receiver) = mpsc::channel(8);
     events.send(connected("a")).await.expect("room");
     drop(events);
-    run(store.clone(), settings(), receiver, CancellationToken::new()).await;
+    run(store.clone(), StateHandle::of([]), settings(), receiver, CancellationToken::new()).await;
     assert_eq!(insight(&*store).await, None);
 }
 
@@ -94,7 +97,7 @@ async fn streams_that_end_after_the_stop_are_told_of() {
     let (events, receiver) = mpsc::channel(8);
     events.send(connected("a")).await.expect("room");
     let stop = CancellationToken::new();
-    let sink = tokio::spawn(run(store.clone(), settings(), receiver, stop.clone()));
+    let sink = tokio::spawn(run(store.clone(), StateHandle::of([]), settings(), receiver, stop.clone()));
     stop.cancel();
     tokio::task::yield_now().await;
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -172,7 +175,7 @@ async fn one_that_somebody_else_writes_does_not_hold_up_the_others() {
         events.send(connected_at(nth)).await.expect("room");
     }
     drop(events);
-    run(store.clone(), settings(), receiver, CancellationToken::new()).await;
+    run(store.clone(), StateHandle::of([]), settings(), receiver, CancellationToken::new()).await;
     for nth in 0..COUNT {
         let key = Key::new(Kind::DataplaneInsight, "default", format!("web-{nth}"));
         let insight = store.get(&key).await.expect("readable").expect("written");
@@ -189,7 +192,7 @@ async fn streams_do_not_wait_for_a_store_that_is_slow() {
     let store = shared(COUNT, 0).await;
     let (events, receiver) = mpsc::channel(1);
     let stop = CancellationToken::new();
-    let sink = tokio::spawn(run(store.clone(), settings(), receiver, stop.clone()));
+    let sink = tokio::spawn(run(store.clone(), StateHandle::of([]), settings(), receiver, stop.clone()));
     let all = async {
         for nth in 0..COUNT {
             events.send(connected_at(nth)).await.expect("it listens");
@@ -203,4 +206,72 @@ async fn streams_do_not_wait_for_a_store_that_is_slow() {
         let key = Key::new(Kind::DataplaneInsight, "default", format!("web-{nth}"));
         assert!(store.get(&key).await.expect("readable").is_some(), "{nth}");
     }
+}
+
+/// A stream of `web-1` at a sink that follows its store.
+struct Standing {
+    store: Arc<dyn Store>,
+    state: StateHandle,
+    missing: CancellationToken,
+    _events: mpsc::Sender<InsightEvent>,
+}
+
+impl Standing {
+    async fn new() -> Self {
+        let store = store().await;
+        let (feed, state) = Feed::new(store.clone());
+        tokio::spawn(feed.run(CancellationToken::new()));
+        state.ready().await;
+        let (events, receiver) = mpsc::channel(8);
+        tokio::spawn(run(store.clone(), state.clone(), settings(), receiver, CancellationToken::new()));
+        let missing = CancellationToken::new();
+        let (id, metadata) = ("a".into(), Some(json!({"dataplane.admin.port": "9901"})));
+        let event = InsightEvent::Connected { proxy: proxy(), id, version: None, metadata, missing: missing.clone() };
+        events.send(event).await.expect("room");
+        let this = Self { store, state, missing, _events: events };
+        this.is_written().await;
+        this
+    }
+
+    async fn delete(&self, kind: Kind) {
+        let key = Key::new(kind, "default", "web-1");
+        let committed = self.store.write(vec![Write::Delete { key, expected: None }]).await.expect("it is there");
+        self.state.at_least(committed.revision).await;
+    }
+
+    /// Waits until the insight is there, as the stream told it.
+    async fn is_written(&self) {
+        let written = async {
+            loop {
+                if let Some(insight) = insight(&*self.store).await {
+                    return insight;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let insight = tokio::time::timeout(Duration::from_secs(10), written).await.expect("it is written");
+        assert!(insight.online());
+        assert_eq!(insight.metadata.expect("it was told")["dataplane.admin.port"], "9901");
+    }
+}
+
+#[tokio::test]
+async fn what_the_store_loses_of_a_stream_that_stands_is_written_again() {
+    let standing = Standing::new().await;
+    standing.delete(Kind::DataplaneInsight).await;
+    standing.is_written().await;
+    assert!(!standing.missing.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_proxy_whose_dataplane_goes_is_told_and_shown_again_with_the_next_one() {
+    let standing = Standing::new().await;
+    standing.delete(Kind::Dataplane).await;
+    let told = tokio::time::timeout(Duration::from_secs(10), standing.missing.cancelled()).await;
+    assert!(told.is_ok(), "who brought it brings it again");
+    assert_eq!(insight(&*standing.store).await, None);
+    let meta = Meta::new("default", "web-1", Labels::new());
+    let resource = AnyResource::new(meta, Dataplane::default(), NoStatus {});
+    standing.store.write(vec![Write::Create { resource, owner: None }]).await.expect("it is gone");
+    standing.is_written().await;
 }

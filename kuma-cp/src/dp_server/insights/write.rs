@@ -82,9 +82,16 @@ async fn write_batch(
             join_all(writes.into_iter().map(|write| async { store.write(vec![write]).await.map(drop) })).await
         };
         for (changes, outcome) in changes.into_iter().zip(outcomes) {
-            if let Err(error) = outcome {
-                reason = Some(error);
-                batch.push(changes);
+            match outcome {
+                Ok(()) => {}
+                // It is written when its row can be read again, which the sink sees.
+                Err(StoreError::Unreadable(key)) if key.name == changes.0.1 && attempt > 0 => {
+                    tracing::warn!(mesh = %key.mesh, proxy = %key.name, "{}", StoreError::Unreadable(key.clone()));
+                }
+                Err(error) => {
+                    reason = Some(error);
+                    batch.push(changes);
+                }
             }
         }
         // What is away now is so in a moment as well; otherwise somebody wrote or deleted some in between: read again.

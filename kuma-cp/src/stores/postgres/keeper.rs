@@ -27,7 +27,7 @@ use tokio_postgres::error::SqlState;
 use super::{
     Fence, Shared,
     connect::Target,
-    group::{Group, Verdict, named},
+    group::{Group, Planned, Verdict, named},
     link::{Link, Unreadable},
     revisions::{self, Seen},
     rows, said,
@@ -66,6 +66,8 @@ pub(super) struct Keeper {
     shared: Shared,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     session: Session,
+    /// What is stored of these cannot be read: what was known of them goes on to count, and nobody writes over it.
+    unreadable: Unreadable,
     available: watch::Sender<bool>,
 }
 
@@ -96,10 +98,10 @@ impl Keeper {
         target: Target,
         shared: Shared,
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
-        link: Link,
+        (link, unreadable): (Link, Unreadable),
         available: watch::Sender<bool>,
     ) -> Self {
-        Self { target, shared, now: Box::new(now), session: Session::Up(Box::new(link)), available }
+        Self { target, shared, now: Box::new(now), session: Session::Up(Box::new(link)), unreadable, available }
     }
 
     /// Works until the store is dropped.
@@ -178,6 +180,7 @@ impl Keeper {
         }
         let before = self.shared.ledger();
         self.shared.replace(entries, &unreadable);
+        self.unreadable = unreadable;
         self.session = Session::Up(Box::new(link));
         self.available.send_replace(true);
         let after = self.shared.ledger();
@@ -190,8 +193,15 @@ impl Keeper {
     async fn refresh(&mut self, keys: &BTreeSet<Key>) {
         let Session::Up(link) = &self.session else { return };
         match tokio::time::timeout(self.target.patience(), link.read(keys)).await {
-            Ok(Ok(entries)) => {
+            Ok(Ok((entries, unreadable))) => {
                 let before = self.shared.ledger();
+                self.unreadable.retain(|key, _| !keys.contains(key) || unreadable.contains_key(key));
+                for (key, text) in unreadable {
+                    if self.unreadable.get(&key) != Some(&text) {
+                        tracing::warn!(target: "kuma-cp.store", "{text}");
+                        self.unreadable.insert(key, text);
+                    }
+                }
                 self.shared.take_over(entries);
                 tell_regressions(&before, &self.shared.ledger(), keys);
                 self.note(revisions::seen(&before, &self.shared.ledger(), keys, (self.now)())).await;
@@ -241,7 +251,11 @@ impl Keeper {
                 if group.touched().len() >= GROUP_OBJECTS {
                     break;
                 }
-                if let Verdict::Refused(error) = group.plan(index, (&request.author, &request.batch), &ledger, now) {
+                let verdict = match self.covers(&request.batch, &ledger) {
+                    Some(error) => Verdict::Refused(error),
+                    None => group.plan(index, (&request.author, &request.batch), &ledger, now),
+                };
+                if let Verdict::Refused(error) = verdict {
                     refused.push((index, error));
                 }
             }
@@ -267,8 +281,10 @@ impl Keeper {
                     return;
                 }
                 Err(Fault::Again) if attempt < TRIES => {
-                    let touched = group.touched().clone();
-                    self.refresh(&touched).await;
+                    // Owners are not touched, and have to be there.
+                    let of = |planned: &Planned| named(&waiting[planned.request].batch);
+                    let looked_at = group.planned.iter().flat_map(of).chain(group.touched().iter().cloned()).collect();
+                    self.refresh(&looked_at).await;
                     if matches!(self.session, Session::Down { .. }) {
                         return;
                     }
@@ -301,6 +317,16 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Why a batch is refused that would cover up what cannot be read. What is known may be deleted.
+    fn covers(&self, batch: &[Write], ledger: &Ledger) -> Option<StoreError> {
+        let covers = |write: &&Write| {
+            let key = write.key();
+            let deletes = matches!(write, Write::Delete { .. }) && ledger.get(&key).is_some();
+            self.unreadable.contains_key(&key) && !deletes
+        };
+        batch.iter().find(covers).map(|write| StoreError::Unreadable(write.key()))
     }
 
     /// Does a group in one transaction; its number, unless nothing was written but deletions.

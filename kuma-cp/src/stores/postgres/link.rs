@@ -34,6 +34,9 @@ pub(super) struct Link {
     pub(super) revisions: Revisions,
 }
 
+/// What an object is now, `None` if it is not there.
+pub(super) type Change = (Key, Option<Entry>);
+
 /// Objects that cannot be read, and why.
 pub(super) type Unreadable = BTreeMap<Key, String>;
 
@@ -117,8 +120,8 @@ impl Link {
         Ok(rows.iter().map(|row| (row.get(0), usize::try_from(row.get::<_, i64>(1)).unwrap_or_default())).collect())
     }
 
-    /// These objects as they are now; `None` for those that are not there.
-    pub(super) async fn read(&self, keys: &BTreeSet<Key>) -> Result<Vec<(Key, Option<Entry>)>, tokio_postgres::Error> {
+    /// These objects as they are now, `None` for those that are not there; and which of them cannot be read.
+    pub(super) async fn read(&self, keys: &BTreeSet<Key>) -> Result<(Vec<Change>, Unreadable), tokio_postgres::Error> {
         let mut columns = Columns::default();
         for key in keys {
             columns.name(key, None);
@@ -126,16 +129,20 @@ impl Link {
         let rows = self.client.query(&self.read, &[&columns.names, &columns.meshes, &columns.kinds]).await?;
         let mut absent = keys.clone();
         let mut out = Vec::with_capacity(keys.len());
+        let mut unreadable = Unreadable::new();
         for (key, row) in rows.iter().filter_map(|row| Some((rows::key(row)?, row))) {
             absent.remove(&key);
             match rows::entry(row, &key) {
                 Ok(entry) => out.push((key, Some(entry))),
                 // What is known of it goes on to count: half a mesh without a policy is worse than an old policy.
-                Err(why) => tracing::warn!(target: "kuma-cp.store", "{}", unreadable_row(&key, &why)),
+                Err(why) => {
+                    let text = unreadable_row(&key, &why);
+                    unreadable.insert(key, text);
+                }
             }
         }
         out.extend(absent.into_iter().map(|key| (key, None)));
-        Ok(out)
+        Ok((out, unreadable))
     }
 
     /// Begins a transaction, does these writes in it and records them; [`Self::commit`] or [`Self::roll_back`] ends it.
