@@ -116,8 +116,13 @@ fn merge_items(stored: &[Value], before: &[Value], now: &[Value]) -> Vec<Value> 
     let mut of: Vec<Option<usize>> = vec![None; now.len()];
     let mut taken = vec![false; before.len()];
     for is_same in [|a: &Value, b: &Value| a == b, is_named_alike] {
+        // All before it are taken. Nearly always the next one is it, so that a long list takes one look for each item.
+        let mut first = 0;
         for (item, of) in now.iter().zip(&mut of).filter(|(_, of)| of.is_none()) {
-            *of = (0..before.len()).find(|index| !taken[*index] && is_same(&before[*index], item));
+            while taken.get(first) == Some(&true) {
+                first += 1;
+            }
+            *of = (first..before.len()).find(|index| !taken[*index] && is_same(&before[*index], item));
             if let Some(index) = *of {
                 taken[index] = true;
             }

@@ -24,8 +24,9 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-/// How every HTTP/2 connection begins.
-const HTTP2: &[u8] = b"PRI";
+/// How every HTTP/2 connection begins. Until all of it is there, it is a head like another: the HTTP library waits for the
+/// rest without a limit, and pings nobody before.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Limits of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +112,13 @@ enum Phase {
     Unlimited,
 }
 
+/// How much of [`HTTP2`] was read, if that goes on with `read`.
+fn continued(known: usize, read: &[u8]) -> Option<usize> {
+    let rest = &HTTP2[known..];
+    let length = rest.len().min(read.len());
+    (read[..length] == rest[..length]).then_some(known + length)
+}
+
 /// A stream that fails to read when a limit is over.
 pub(super) struct Timed<S> {
     stream: S,
@@ -119,7 +127,8 @@ pub(super) struct Timed<S> {
     phase: Phase,
     /// Requests that had arrived at the last look.
     known: usize,
-    first: bool,
+    /// How much of [`HTTP2`] was read; `None` if something else was.
+    preface: Option<usize>,
     limit: Pin<Box<Sleep>>,
 }
 
@@ -127,7 +136,7 @@ impl<S> Timed<S> {
     /// A connection that has just been accepted: its first head is due.
     pub(super) fn new(stream: S, requests: Requests, patience: Patience) -> Self {
         let limit = Box::pin(tokio::time::sleep(patience.head));
-        Self { stream, requests, patience, phase: Phase::Head, known: 0, first: true, limit }
+        Self { stream, requests, patience, phase: Phase::Head, known: 0, preface: Some(0), limit }
     }
 
     /// The requests that are counted.
@@ -158,7 +167,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(outcome) => {
                 let read = &buf.filled()[before..];
-                if std::mem::take(&mut this.first) && read.starts_with(HTTP2) {
+                this.preface = this.preface.and_then(|known| continued(known, read));
+                if this.preface == Some(HTTP2.len()) {
                     this.phase = Phase::Unlimited;
                 } else if this.phase == Phase::Idle && !read.is_empty() {
                     this.enter(Phase::Head, this.patience.head);
@@ -261,8 +271,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn http2_is_left_alone() {
         let (mut client, mut server, _) = connection();
-        pass(&mut client, &mut server, b"PRI * HTTP/2.0").await;
+        pass(&mut client, &mut server, &HTTP2[..9]).await;
+        pass(&mut client, &mut server, &HTTP2[9..]).await;
         let read = tokio::time::timeout(PATIENCE.idle * 9, server.read(&mut [0; 8])).await;
         assert!(read.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_begin_like_that_of_http2_is_no_way_to_stay() {
+        for begin in [&HTTP2[..3], &HTTP2[..23], b"PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n"] {
+            let (mut client, mut server, _) = connection();
+            pass(&mut client, &mut server, begin).await;
+            assert_eq!(gives_up_after(&mut server).await, PATIENCE.head);
+        }
     }
 }
