@@ -1,5 +1,6 @@
 //! The processes of the quickstart: started on a leash, logged to files, and gone when this value is dropped.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ impl Processes {
         Ok(Self { logs: logs.to_path_buf(), running: Vec::new(), signals })
     }
 
-    /// Starts a program whose output goes to `NAME.log`.
+    /// Starts a program whose output goes to `NAME.log`. Of the settings of Kuma it has those of `set_up` only.
     pub(super) fn start(
         &mut self,
         name: &str,
@@ -73,6 +74,7 @@ impl Processes {
         let log = File::create(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
         let mut command = Command::new(THIS);
         command.args(["leash", &std::process::id().to_string(), "--"]).arg(program);
+        forget_settings(&mut command, std::env::vars_os().map(|(variable, _)| variable));
         set_up(&mut command);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // Ctrl-C goes to the whole group of the terminal; ours ends the others in its own order.
@@ -169,6 +171,14 @@ impl Processes {
     }
 }
 
+/// Every key of the configuration has a variable. Those that this shell exports, for a mesh of its own, must not lead the
+/// quickstart into a database that somebody uses, or to another control plane.
+fn forget_settings(command: &mut Command, inherited: impl Iterator<Item = OsString>) {
+    for variable in inherited.filter(|variable| variable.as_encoded_bytes().starts_with(b"KUMA_")) {
+        command.env_remove(variable);
+    }
+}
+
 fn signal(child: &Child, signal: Signal) {
     if let Ok(id) = i32::try_from(child.id()) {
         // It may be gone already, which is what we want.
@@ -180,5 +190,20 @@ impl Drop for Processes {
     fn drop(&mut self) {
         // What does not end by itself has been killed; there is nobody left to tell.
         let _ = self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_this_shell_do_not_reach_the_quickstart() {
+        let mut command = Command::new("true");
+        let inherited = ["PATH", "KUMA_STORE_TYPE", "KUMA_LOCAL_DIR", "HOME"];
+        forget_settings(&mut command, inherited.into_iter().map(OsString::from));
+        command.env("KUMA_LOCAL_DIR", "local");
+        let changed: Vec<_> = command.get_envs().map(|(name, value)| (name.to_str(), value.is_some())).collect();
+        assert_eq!(changed, [(Some("KUMA_LOCAL_DIR"), true), (Some("KUMA_STORE_TYPE"), false)]);
     }
 }
