@@ -44,10 +44,11 @@ struct LogRecord {
     message: Vec<u8>,
 }
 
-/// Makes the pipe anew; to be done before Envoy starts, which would make a plain file of that name.
+/// Makes the pipe anew, for this user only: what it carries are other people's requests, and what is written into it goes out in
+/// our name. To be done before Envoy starts, which would make a plain file of that name.
 pub fn create_pipe(path: &Path) -> io::Result<()> {
     crate::http::clear_socket(path)?;
-    nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o666))?;
+    nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
     Ok(())
 }
 
@@ -218,6 +219,17 @@ mod tests {
         }
         let expected = [Some(b"one".to_vec()), Some(b"two".to_vec()), None, Some(b"three".to_vec())];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn the_pipe_is_private() {
+        use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("al.sock");
+        create_pipe(&path).unwrap();
+        let made = std::fs::metadata(&path).unwrap();
+        assert!(made.file_type().is_fifo());
+        assert_eq!(made.permissions().mode() & 0o777, 0o600);
     }
 
     #[tokio::test]
