@@ -1,6 +1,6 @@
 //! `config`: the client's own configuration.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use clap::ArgMatches;
 
 use super::{Session, pairs, text};
@@ -64,9 +64,9 @@ async fn add(mut session: Session, args: &ArgMatches, streams: &mut Streams<'_>)
     headers.sort_by(|a, b| a.key.cmp(&b.key));
     let server = ApiServer {
         url: given("address"),
-        ca_cert_file: given("ca-cert-file"),
-        client_cert_file: given("client-cert-file"),
-        client_key_file: given("client-key-file"),
+        ca_cert_file: absolute(text(args, "ca-cert-file"))?,
+        client_cert_file: absolute(text(args, "client-cert-file"))?,
+        client_key_file: absolute(text(args, "client-key-file"))?,
         headers,
         auth_type: given("auth-type"),
         auth_conf: pairs(args, "auth-conf")?.into_iter().collect(),
@@ -99,6 +99,15 @@ async fn add(mut session: Session, args: &ArgMatches, streams: &mut Streams<'_>)
     save(&session)?;
     writeln!(streams.out, "added Control Plane {name:?}\nswitched active Control Plane to {name:?}")?;
     Ok(())
+}
+
+/// The file that `path` names from here. The configuration outlives the current folder. None stays none.
+fn absolute(path: &str) -> Result<String> {
+    if path.is_empty() {
+        return Ok(String::new());
+    }
+    let whole = std::path::absolute(path).with_context(|| format!("cannot tell where {path:?} is"))?;
+    whole.into_os_string().into_string().map_err(|whole| anyhow!("the path {} is not valid UTF-8", whole.display()))
 }
 
 /// A control plane of this product answers there.

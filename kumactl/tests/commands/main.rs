@@ -131,6 +131,28 @@ fn bad(err: &str) -> Done {
 const TIMEOUT: &str = "type: MeshTimeout\nmesh: demo\nname: mt-1\nlabels: {team: a}\nspec:\n  to:\n  - targetRef: {kind: Mesh}\n    default: {connectionTimeout: 5s}\nstatus: {}\n";
 
 #[tokio::test]
+async fn files_of_a_control_plane_are_found_from_any_folder() {
+    let stub = Stub::start(&[]).await;
+    let add = ["config", "control-planes", "add", "--name", "prod", "--address", "https://cp:5682", "--skip-check"];
+    let files = ["--ca-cert-file", "ca.crt", "--client-cert-file", "/etc/me.crt", "--client-key-file", "keys/me.key"];
+    let added = stub.run(&[&add[..], &files[..]].concat(), "").await;
+    assert!(added.good, "{added:?}");
+    let stored = std::fs::read_to_string(stub.dir.path().join("config")).expect("a file");
+    let here = std::env::current_dir().expect("a folder");
+    for line in [
+        format!("caCertFile: {}", here.join("ca.crt").display()),
+        "clientCertFile: /etc/me.crt".to_owned(),
+        format!("clientKeyFile: {}", here.join("keys/me.key").display()),
+    ] {
+        assert!(stored.contains(&line), "{line} is not in {stored}");
+    }
+    let bare = stub.run(&[&add[..], &["--overwrite"]].concat(), "").await;
+    assert!(bare.good, "{bare:?}");
+    let stored = std::fs::read_to_string(stub.dir.path().join("config")).expect("a file");
+    assert!(!stored.contains("File"), "none stays none: {stored}");
+}
+
+#[tokio::test]
 async fn apply_creates_what_is_not_there_and_updates_what_is() {
     let stub = Stub::start(&[
         ("GET /meshes/m-1", 200, "{}"),
