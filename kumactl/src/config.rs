@@ -149,11 +149,13 @@ impl Config {
         Part::whole(text).decode(Limits::REQUEST).map_err(failed)
     }
 
-    /// Writes the file (0600) by rename, so that nobody reads half of it.
+    /// Writes the file (0600) by rename, so that nobody reads half of it. A symbolic link stays, what it leads to is replaced.
     ///
     /// # Errors
     /// What cannot be written, with the path.
     pub fn save(&self, path: &Path) -> Result<()> {
+        // Where there is nothing yet, it is written where it was asked for.
+        let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -162,15 +164,12 @@ impl Config {
             .with_context(|| format!("Failed to create a directory {:?}", dir.display().to_string()))?;
         let failed = || format!("Failed to write configuration into file {:?}", path.display().to_string());
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .with_context(failed)?;
-        file.write_all(self.yaml().as_bytes()).with_context(failed)?;
-        std::fs::rename(&temporary, path).with_context(failed)
+        let written = write_private(&temporary, &self.yaml()).and_then(|()| std::fs::rename(&temporary, path));
+        if written.is_err() {
+            // It may hold tokens, and nobody would find it. The error that counts is the first one.
+            let _ = std::fs::remove_file(&temporary);
+        }
+        written.with_context(failed)
     }
 
     /// The file as text.
@@ -277,6 +276,12 @@ impl Config {
     }
 }
 
+/// Writes a file that only this user can read.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
 /// Where the file is unless somebody says otherwise.
 ///
 /// # Errors
@@ -307,6 +312,29 @@ mod tests {
         assert_eq!(Config::load(&path).expect("a file"), Config::local());
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("a file").permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_link_to_the_file_stays_a_link() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (kept, link) = (dir.path().join("dotfiles/kumactl"), dir.path().join("config"));
+        Config::default().save(&kept).expect("a file");
+        std::os::unix::fs::symlink("dotfiles/kumactl", &link).expect("a link");
+        Config::local().save(&link).expect("a file");
+        assert!(link.is_symlink());
+        assert_eq!(Config::load(&kept).expect("a file"), Config::local());
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().expect("a folder");
+        // A folder cannot be replaced by a file.
+        let path = dir.path().join("config");
+        std::fs::create_dir(&path).expect("a folder");
+        let error = format!("{:#}", Config::local().save(&path).expect_err("a folder is in the way"));
+        assert!(error.starts_with(&format!("Failed to write configuration into file {path:?}")), "{error}");
+        let left: Vec<_> = std::fs::read_dir(dir.path()).expect("a folder").map(|e| e.expect("it").path()).collect();
+        assert_eq!(left, [path]);
     }
 
     #[test]
