@@ -94,13 +94,13 @@ pub struct LogFlags {
     /// File to log to; empty logs to standard error
     #[arg(long, global = true, value_name = "PATH")]
     pub log_output_path: Option<PathBuf>,
-    /// How many rotated log files are kept
+    /// How many rotated log files are kept; 0 keeps all
     #[arg(long, global = true, default_value_t = 1000, value_name = "N")]
     pub log_max_retained_files: usize,
-    /// Size of a log file in megabytes before it is rotated
+    /// Size of a log file in megabytes before it is rotated; 0 never rotates
     #[arg(long, global = true, default_value_t = 100, value_name = "MB")]
     pub log_max_size: u64,
-    /// Days that rotated log files are kept
+    /// Days that rotated log files are kept; 0 keeps them for ever
     #[arg(long, global = true, default_value_t = 30, value_name = "DAYS")]
     pub log_max_age: u64,
 }

@@ -37,8 +37,11 @@ struct RotatingFile {
     path: PathBuf,
     file: File,
     size: u64,
+    /// It is set aside before it grows beyond this; 0: never.
     most_bytes: u64,
+    /// How many that were set aside are kept; 0: all.
     most_files: usize,
+    /// How long those are kept; 0: for ever.
     longest_age: Duration,
 }
 
@@ -52,9 +55,9 @@ impl RotatingFile {
             path: path.to_owned(),
             size: file.metadata()?.len(),
             file,
-            most_bytes: flags.log_max_size.max(1) * 1024 * 1024,
+            most_bytes: flags.log_max_size.saturating_mul(1024 * 1024),
             most_files: flags.log_max_retained_files,
-            longest_age: Duration::from_secs(flags.log_max_age * 24 * 3600),
+            longest_age: Duration::from_secs(flags.log_max_age.saturating_mul(24 * 3600)),
         })
     }
 
@@ -96,7 +99,8 @@ impl RotatingFile {
         rotated.sort_unstable_by(|a, b| b.cmp(a));
         let oldest = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(self.longest_age).as_millis();
         for (position, (millis, path)) in rotated.into_iter().enumerate() {
-            if position >= self.most_files || (millis < oldest && !self.longest_age.is_zero()) {
+            let is_too_many = self.most_files > 0 && position >= self.most_files;
+            if is_too_many || (millis < oldest && !self.longest_age.is_zero()) {
                 let _ = std::fs::remove_file(path);
             }
         }
@@ -109,7 +113,7 @@ fn append(path: &Path) -> io::Result<File> {
 
 impl Write for RotatingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.size > 0 && self.size + bytes.len() as u64 > self.most_bytes {
+        if self.most_bytes > 0 && self.size > 0 && self.size + bytes.len() as u64 > self.most_bytes {
             self.rotate(SystemTime::now())?;
         }
         let written = self.file.write(bytes)?;
@@ -126,30 +130,54 @@ impl Write for RotatingFile {
 mod tests {
     use super::*;
 
+    const MEGABYTE: usize = 1024 * 1024;
+
+    fn flags(log_max_retained_files: usize, log_max_size: u64, log_max_age: u64) -> LogFlags {
+        LogFlags { log_level: LogLevel::Info, log_output_path: None, log_max_retained_files, log_max_size, log_max_age }
+    }
+
+    /// Writes a megabyte five times; the names of the files that there are then.
+    fn five_megabytes(path: &Path, flags: &LogFlags) -> Vec<String> {
+        let mut file = RotatingFile::open(path, flags).unwrap();
+        std::fs::write(path.with_file_name("dp-1.log"), "ancient").unwrap();
+        for _ in 0..5 {
+            file.write_all(&vec![b'x'; MEGABYTE]).unwrap();
+            // Names of rotated files carry milliseconds.
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        let entries = std::fs::read_dir(path.parent().unwrap()).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     #[test]
     fn a_full_file_is_set_aside_and_old_ones_go() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("logs/dp.log");
-        let flags = LogFlags {
-            log_level: LogLevel::Info,
-            log_output_path: None,
-            log_max_retained_files: 2,
-            log_max_size: 1,
-            log_max_age: 30,
-        };
-        let mut file = RotatingFile::open(&path, &flags).unwrap();
-        std::fs::write(path.with_file_name("dp-1.log"), "ancient").unwrap();
-        let megabyte = vec![b'x'; 1024 * 1024];
-        for _ in 0..5 {
-            file.write_all(&megabyte).unwrap();
-            // Names of rotated files carry milliseconds.
-            std::thread::sleep(Duration::from_millis(3));
-        }
-        let mut names: Vec<_> =
-            std::fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        names.sort();
+        let names = five_megabytes(&path, &flags(2, 1, 30));
         assert_eq!(names.len(), 3, "{names:?}");
-        assert!(names.contains(&"dp.log".into()) && !names.contains(&"dp-1.log".into()));
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), 1024 * 1024);
+        assert!(names.contains(&"dp.log".into()) && !names.contains(&"dp-1.log".into()), "{names:?}");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), MEGABYTE as u64);
+    }
+
+    #[test]
+    fn zero_switches_a_limit_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("all/dp.log");
+        let names = five_megabytes(&path, &flags(0, 1, 0));
+        assert_eq!(names.len(), 6, "everything is kept: {names:?}");
+
+        let path = dir.path().join("one/dp.log");
+        let names = five_megabytes(&path, &flags(2, 0, 30));
+        assert_eq!(names, ["dp-1.log", "dp.log"], "nothing is set aside");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 5 * MEGABYTE as u64);
+    }
+
+    #[test]
+    fn limits_beyond_all_numbers_are_no_trouble() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RotatingFile::open(&dir.path().join("dp.log"), &flags(1, u64::MAX, u64::MAX)).unwrap();
+        assert_eq!((file.most_bytes, file.longest_age), (u64::MAX, Duration::from_secs(u64::MAX)));
     }
 }
