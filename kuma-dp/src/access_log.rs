@@ -3,39 +3,28 @@
 //! Records are lines: `{"address": "host:port", "message": …}`, or `host:port;text` in the old form. A log server that is away or
 //! slow costs records, never memory and never Envoy's time: every queue is bounded, and what does not fit is counted and told.
 
-use std::{
-    collections::HashMap,
-    io,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod delivery;
+mod losses;
 
-use nix::sys::stat::Mode;
+use std::{io, path::Path, time::Duration};
+
+use nix::{errno::Errno, sys::stat::Mode};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, unix::pipe},
-    sync::mpsc,
-    time::timeout,
+    io::AsyncReadExt,
+    net::unix::pipe,
+    time::{Instant, Interval},
 };
 use tokio_util::sync::CancellationToken;
 
-const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection without records for this long is closed.
-const IDLE: Duration = Duration::from_mins(10);
-/// Records waiting for one address.
-const QUEUE: usize = 1024;
-/// Addresses at once.
-const MOST_ADDRESSES: usize = 64;
+use delivery::Router;
+
 /// Longer lines are dropped.
 const LONGEST_LINE: usize = 256 * 1024;
 const REPORT_EVERY: Duration = Duration::from_secs(30);
+/// For what is on its way when the end comes.
+pub const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One record.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,14 +41,32 @@ pub fn create_pipe(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the pipe at `path` until `stop` or an error.
+/// Reads the pipe at `path` until `stop` or an error, and delivers what is on its way then, for at most [`LAST_PATIENCE`].
+///
+/// `stop` is to come after the end of Envoy, which writes its last records when it ends.
 pub async fn stream(path: &Path, stop: CancellationToken) -> io::Result<()> {
     // Open for writing as well: then there is no end of file when Envoy closes its end, and the next Envoy finds a reader.
     let mut pipe = pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
     let mut lines = Lines::default();
     let mut router = Router::default();
+    let report = tokio::time::interval(REPORT_EVERY);
+    let outcome = read(&mut pipe, &mut lines, &mut router, report, &stop).await;
+    let deadline = Instant::now() + LAST_PATIENCE;
+    if outcome.is_ok() {
+        read_rest(&pipe, &mut lines, &mut router, deadline).await;
+    }
+    router.finish(deadline).await;
+    outcome
+}
+
+async fn read(
+    pipe: &mut pipe::Receiver,
+    lines: &mut Lines,
+    router: &mut Router,
+    mut report: Interval,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
-    let mut report = tokio::time::interval(REPORT_EVERY);
     loop {
         let length = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -69,7 +76,23 @@ pub async fn stream(path: &Path, stop: CancellationToken) -> io::Result<()> {
             }
             length = pipe.read(&mut buffer) => length?,
         };
-        lines.push(&buffer[..length], |line| router.send(line));
+        lines.push(&buffer[..length], |line| router.send(line.and_then(parse)));
+    }
+}
+
+/// Takes what is in the pipe, without waiting for more.
+async fn read_rest(pipe: &pipe::Receiver, lines: &mut Lines, router: &mut Router, deadline: Instant) {
+    let mut buffer = vec![0; 16 * 1024];
+    // An Envoy that still lives could go on for ever.
+    while Instant::now() < deadline {
+        // Asks the pipe itself: the runtime may not have heard yet that there is something to read.
+        match nix::unistd::read(pipe, &mut buffer) {
+            Ok(length @ 1..) => lines.push(&buffer[..length], |line| router.send(line.and_then(parse))),
+            Err(Errno::EINTR) => {}
+            Ok(0) | Err(_) => return,
+        }
+        // Otherwise nobody would empty the queues meanwhile.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -99,44 +122,6 @@ impl Lines {
     }
 }
 
-/// Hands records to one task per address.
-#[derive(Default)]
-struct Router {
-    queues: HashMap<String, mpsc::Sender<Vec<u8>>>,
-    lost: Arc<AtomicU64>,
-}
-
-impl Router {
-    fn send(&mut self, line: Option<&[u8]>) {
-        let Some(record) = line.and_then(parse) else {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        self.queues.retain(|_, queue| !queue.is_closed());
-        let is_known = self.queues.contains_key(&record.address);
-        if !is_known && self.queues.len() >= MOST_ADDRESSES {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let lost = &self.lost;
-        let queue = self.queues.entry(record.address).or_insert_with_key(|address| {
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            tokio::spawn(deliver(address.clone(), receiver, lost.clone()));
-            sender
-        });
-        if queue.try_send(record.message).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn report(&self) {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            tracing::warn!(records = lost, "access log records were lost: malformed, or their server is away or slow");
-        }
-    }
-}
-
 fn parse(line: &[u8]) -> Option<LogRecord> {
     #[derive(Deserialize)]
     struct Wire {
@@ -160,37 +145,11 @@ fn parse(line: &[u8]) -> Option<LogRecord> {
     Some(LogRecord { address: address.to_owned(), message })
 }
 
-/// Sends records to `address` over one connection, dialled anew after a failure with the next record.
-async fn deliver(address: String, mut records: mpsc::Receiver<Vec<u8>>, lost: Arc<AtomicU64>) {
-    let mut connection: Option<TcpStream> = None;
-    while let Ok(Some(record)) = timeout(IDLE, records.recv()).await {
-        let mut stream = match connection.take() {
-            Some(stream) => stream,
-            None => match timeout(DIAL_TIMEOUT, TcpStream::connect(&address)).await {
-                Ok(Ok(stream)) => stream,
-                failed => {
-                    lost.fetch_add(1, Ordering::Relaxed);
-                    let reason = failed
-                        .map_or_else(|_| "timeout".to_owned(), |r| r.err().map_or_else(String::new, |e| e.to_string()));
-                    tracing::debug!(address, reason, "cannot connect to the log server");
-                    continue;
-                }
-            },
-        };
-        match timeout(WRITE_TIMEOUT, stream.write_all(&record)).await {
-            Ok(Ok(())) => connection = Some(stream),
-            _ => {
-                lost.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
-    use tokio::net::TcpListener;
+    use tokio::{net::TcpListener, time::timeout};
 
     use super::*;
 
@@ -275,5 +234,31 @@ mod tests {
         assert_eq!(&timeout(Duration::from_secs(10), arrived).await.unwrap(), b"later");
         stop.cancel();
         streamer.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_envoy_writes_at_its_end_is_delivered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("al.sock");
+        create_pipe(&path).unwrap();
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stop = CancellationToken::new();
+        // It is told to end with records in the pipe that it has not seen yet.
+        stop.cancel();
+        let _reader = pipe::OpenOptions::new().read_write(true).open_receiver(&path).unwrap();
+        let mut writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        for number in 0..300 {
+            writeln!(writer, "{};{number}", server.local_addr().unwrap()).unwrap();
+        }
+        drop(writer);
+        let read = async {
+            let mut text = String::new();
+            server.accept().await.unwrap().0.read_to_string(&mut text).await.unwrap();
+            text
+        };
+        let (text, streamed) = tokio::join!(timeout(Duration::from_secs(10), read), stream(&path, stop));
+        streamed.unwrap();
+        let numbers: Vec<usize> = text.unwrap().lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(numbers, (0..300).collect::<Vec<_>>());
     }
 }

@@ -291,6 +291,9 @@ fn features(config: &Config) -> Vec<&'static str> {
     .collect()
 }
 
+/// Its end is waited for.
+const LOG_STREAMER: &str = "the access log streamer";
+
 /// Tasks that say their name when they end.
 type Components = JoinSet<anyhow::Result<&'static str>>;
 
@@ -339,15 +342,20 @@ async fn serve(
     access_log::create_pipe(&pipe).with_context(|| format!("cannot make the pipe {}", pipe.display()))?;
     let (base, most) =
         (config.dataplane.resilient_component_base_backoff, config.dataplane.resilient_component_max_backoff);
-    let token = stop.clone();
+    // Apart from `stop`, which ends Envoy: Envoy writes its last records when it ends, and somebody has to read them.
+    let logs_stop = CancellationToken::new();
+    let token = logs_stop.clone();
     components.spawn(async move {
         let mut wait = base.to_std();
         while let Err(error) = access_log::stream(&pipe, token.clone()).await {
             tracing::warn!(%error, "the access log streamer failed, starting it again in {wait:?}");
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = token.cancelled() => break,
+                () = tokio::time::sleep(wait) => {}
+            }
             wait = (wait * 2).min(most.to_std());
         }
-        Ok("the access log streamer")
+        Ok(LOG_STREAMER)
     });
 
     let what = format!("{name} in mesh {mesh}");
@@ -385,8 +393,14 @@ async fn serve(
         error = component_failed(&mut components, &stop) => Err(error),
         () = abort.cancelled() => Err(anyhow::anyhow!("stopped by a third signal, without waiting for Envoy")),
     };
-    conductor.abort();
     stop.cancel();
+    logs_stop.cancel();
+    tokio::select! {
+        () = ended(&mut components, LOG_STREAMER) => {}
+        () = abort.cancelled() => {}
+        () = tokio::time::sleep(access_log::LAST_PATIENCE * 2) => {}
+    }
+    conductor.abort();
     if outcome.is_err() && work_dir.is_temporary() && !abort.is_cancelled() && !draining.load(Ordering::Relaxed) {
         tracing::info!("--work-dir keeps the bootstrap for a closer look");
     }
@@ -404,6 +418,15 @@ async fn component_failed(components: &mut Components, stop: &CancellationToken)
         Some(Ok(Err(error))) => error,
         Some(Err(panic)) => anyhow::anyhow!("a component broke down: {panic}"),
         None => anyhow::anyhow!("no component runs"),
+    }
+}
+
+/// Waits for the end of a component; one that has ended, or never was, is not waited for.
+async fn ended(components: &mut Components, name: &str) {
+    while let Some(ended) = components.join_next().await {
+        if matches!(ended, Ok(Ok(ended)) if ended == name) {
+            return;
+        }
     }
 }
 

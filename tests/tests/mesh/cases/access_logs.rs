@@ -115,9 +115,9 @@ pub(crate) fn routes_write_apart() {
     assert!(lines(&items).iter().all(|line| line == "/items"), "{:?}", lines(&items));
 }
 
-/// Lines travel through kuma-dp to a TCP server.
+/// Lines travel through kuma-dp to a TCP server, also those that Envoy still has when it ends.
 pub(crate) fn lines_reach_a_server() {
-    let shop = Shop::open(1, 1, &[]);
+    let mut shop = Shop::open(1, 1, &["--drain-time", "100ms"]);
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = server.local_addr().unwrap();
     let (sender, received) = mpsc::channel();
@@ -140,6 +140,13 @@ pub(crate) fn lines_reach_a_server() {
         !line.is_empty()
     });
     assert_eq!(line, r#"{"path":"/sent","to":"backend"}"#);
+    // Envoy has just written, and keeps this one for as long as it lives.
+    shop.ask("/last", &[]);
+    let frontend = &mut shop.frontends[0];
+    frontend.terminate();
+    frontend.ends_well(Duration::from_secs(30));
+    let at_end = |line: &String| line == r#"{"path":"/last","to":"backend"}"#;
+    until("the line of the end", || received.try_iter().any(|line| at_end(&line)));
 }
 
 /// A rule about server names makes Envoy wait for a handshake. A client that waits for its server to speak first is not
