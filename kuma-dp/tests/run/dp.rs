@@ -40,8 +40,18 @@ impl Dp {
         Self::start(&[&["run", "--binary-path", envoy], args].concat(), env)
     }
 
+    /// The same with a standard output that somebody reads.
+    pub(crate) fn run_into(stdout: impl Into<Stdio>, args: &[&str]) -> Self {
+        let envoy = envoy().to_str().unwrap();
+        Self::start_into(stdout.into(), &[&["run", "--binary-path", envoy], args].concat(), &[])
+    }
+
     /// `kuma-dp` with `args` alone.
     pub(crate) fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::start_into(Stdio::null(), args, env)
+    }
+
+    fn start_into(stdout: Stdio, args: &[&str], env: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(home.path().join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_kuma-dp"))
@@ -52,7 +62,7 @@ impl Dp {
             .env("KUMA_CONTROL_PLANE_RETRY_BACKOFF", "100ms")
             .envs(env.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(log)
             .spawn()
             .unwrap();

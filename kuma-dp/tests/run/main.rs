@@ -6,11 +6,13 @@ mod cp;
 mod dp;
 
 use std::{
+    io::Read,
     os::{
+        fd::OwnedFd,
         linux::net::SocketAddrExt,
         unix::{
             fs::PermissionsExt,
-            net::{SocketAddr, UnixDatagram},
+            net::{SocketAddr, UnixDatagram, UnixStream},
             process::ExitStatusExt,
         },
     },
@@ -91,6 +93,35 @@ async fn it_starts_drains_and_ends() {
     assert!(took >= drain && took < drain * 3, "{took:?}");
     assert!(!is_alive(envoy));
     assert_eq!(dp.work_dirs(), 0, "the temporary work directory is removed");
+}
+
+/// Under a service manager standard output is a socket, which nobody can open by the name /dev/stdout.
+#[tokio::test]
+async fn access_logs_on_standard_output_come_out_of_a_socket() {
+    let hello = free_port();
+    let cp = ControlPlane::http(move |request| {
+        let mut bootstrap = cp::envoy(request, hello);
+        let manager = &mut bootstrap["staticResources"]["listeners"][0]["filterChains"][0]["filters"][0]["typedConfig"];
+        manager["accessLog"] = json!([{"name": "envoy.access_loggers.file", "typedConfig": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": "/dev/stdout",
+            "logFormat": {"textFormatSource": {"inlineString": "%REQ(:PATH)% %RESPONSE_CODE%\n"}}
+        }}]);
+        cp::bootstrap(&bootstrap)
+    })
+    .await;
+    let (mut ours, stdout) = UnixStream::pair().unwrap();
+    let url = cp.http_url();
+    let args = ["--cp-address", &url, "--dataplane", WEB, "--drain-time", "1ms"];
+    let mut dp = Dp::run_into(OwnedFd::from(stdout), &args);
+    dp.ready(port(&cp.request(&dp).await, "readinessPort")).await;
+    assert_eq!(get(&tcp(hello), "/").await, (200, "hello".into()), "{}", dp.log());
+    dp.signal(Signal::SIGTERM);
+    assert!(dp.ended().await.success(), "{}", dp.log());
+    let mut lines = String::new();
+    ours.read_to_string(&mut lines).unwrap();
+    assert_eq!(lines, "/ 200\n");
+    assert!(dp.log().contains("starting main dispatch loop"), "Envoy's own log stays on standard error");
 }
 
 /// A service manager that listens at an abstract name.
