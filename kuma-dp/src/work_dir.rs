@@ -2,13 +2,14 @@
 //! computes the same paths of sockets ([`kuma_core::sockets`]).
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use kuma_core::sockets;
+use nix::fcntl::{Flock, FlockArg};
 
 /// A longer path would cut the names of the sockets short, until they cannot be told apart.
 const LONGEST_PATH: usize = 98 - "/kuma-mesh-metric-config".len();
@@ -47,7 +48,15 @@ pub enum WorkDirError {
 #[derive(Debug)]
 pub struct WorkDir {
     path: PathBuf,
-    temporary: Option<tempfile::TempDir>,
+    temporary: Option<Temporary>,
+}
+
+/// A directory that goes away, and what keeps it until then.
+#[derive(Debug)]
+struct Temporary {
+    _dir: tempfile::TempDir,
+    // Dropped last.
+    _lock: Option<Flock<File>>,
 }
 
 impl WorkDir {
@@ -60,7 +69,8 @@ impl WorkDir {
                 .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o711))
                 .tempdir_in(&parent)
                 .map_err(|source| WorkDirError::Io { path: parent, source })?;
-            Self { path: dir.path().to_owned(), temporary: Some(dir) }
+            let path = dir.path().to_owned();
+            Self { temporary: Some(Temporary { _lock: lock(&path), _dir: dir }), path }
         } else {
             // Envoy runs elsewhere than we might: hand out absolute paths only.
             let given = PathBuf::from(configured);
@@ -128,6 +138,14 @@ impl WorkDir {
     }
 }
 
+/// Keeps systemd-tmpfiles away. In folders such as /tmp it removes what nobody has used for ten days, and an Envoy reads its
+/// bootstrap once: the next one, started because the first has died, would not find it any more. It does leave out whatever lies
+/// in a directory that somebody has locked.
+fn lock(dir: &Path) -> Option<Flock<File>> {
+    // Not every file system has locks. Those that are tidied so have.
+    Flock::lock(File::open(dir).ok()?, FlockArg::LockSharedNonblock).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -151,6 +169,14 @@ mod tests {
         let given = parent.path().join("a/b");
         drop(WorkDir::open(given.to_str().unwrap()).unwrap());
         assert_eq!(mode(&given), 0o711);
+    }
+
+    #[test]
+    fn a_temporary_directory_is_not_tidied_away() {
+        let dir = WorkDir::open("").unwrap();
+        // What systemd-tmpfiles does before it looks into a directory.
+        let tidy = || Flock::lock(File::open(dir.path()).unwrap(), FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e);
+        assert_eq!(tidy().err(), Some(nix::errno::Errno::EWOULDBLOCK));
     }
 
     #[test]
