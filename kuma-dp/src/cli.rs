@@ -50,7 +50,7 @@ Examples:
   A Dataplane that was created in the control plane before:
     kuma-dp run --name=backend-1 --mesh=default
 
-  Traffic redirected by `kumactl install transparent-proxy`:
+  Traffic redirected by rules of `kumactl install transparent-proxy`, which this release does not bring (use Kuma's):
     kuma-dp run -d client.yaml --transparent-proxy
 
 Every setting also has an environment variable, for example KUMA_CONTROL_PLANE_URL; a flag wins over it.
@@ -174,10 +174,10 @@ pub struct RunFlags {
     /// Port of the embedded DNS server [default: 15053, another one if that is taken]
     #[arg(long, value_name = "PORT")]
     pub dns_proxy_port: Option<u32>,
-    /// The host's traffic is redirected here (`kumactl install transparent-proxy` with defaults)
+    /// The host's traffic is redirected here (by Kuma's `kumactl install transparent-proxy` with defaults; this release has no such command)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool, value_name = "BOOL")]
     pub transparent_proxy: Option<bool>,
-    /// Configuration given to `kumactl install transparent-proxy`; "-" reads standard input; repeatable
+    /// Configuration given to Kuma's `kumactl install transparent-proxy`; "-" reads standard input; repeatable
     #[arg(long, value_name = "PATH")]
     pub transparent_proxy_config: Vec<String>,
 }
