@@ -13,8 +13,9 @@
 //! - A changed cluster, which Envoy warms, is followed at once by its assignment. The version of an assignment on a
 //!   stream is a hash of its bytes and of the version of that stream's cluster of the same name, so that the rule
 //!   holds over reconnects; and whatever the version, it is sent again after each sending of the cluster.
-//! - Make before break: listeners wait for the ack of new clusters that they use (five seconds at most); a cluster is
-//!   removed when no listener that the proxy may still have uses it.
+//! - Make before break: listeners wait for the ack of new clusters that they use (five seconds at most), and one that
+//!   tells of others comes with the last of them; a cluster is removed when no listener that the proxy may still have
+//!   uses it.
 //! - By-name resources are never removed by the server; they end by unsubscription.
 //! - A rejected resource (see [`blame`]) is not sent again until its content changes, or the caller asks for another
 //!   try; the last good one stays.

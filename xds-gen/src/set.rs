@@ -164,13 +164,15 @@ pub struct Rendered {
     pub body: Body,
     /// Of a listener: the clusters that it and its routes name. `None` is "not known", and counts as all of them.
     pub uses: Option<Arc<[Arc<str>]>>,
+    /// Of a listener: it tells applications where other listeners are, so it comes no sooner than those.
+    pub tells_of_others: bool,
 }
 
 impl Rendered {
     /// A resource from its encoded message.
     pub fn new(type_url: TypeUrl, name: impl Into<Arc<str>>, value: Bytes) -> Self {
         let version = Version::of(&value);
-        Self { name: name.into(), type_url, version, body: Body::Shared(value), uses: None }
+        Self { name: name.into(), type_url, version, body: Body::Shared(value), uses: None, tells_of_others: false }
     }
 
     /// A resource from its message.
@@ -187,12 +189,25 @@ impl Rendered {
         version: Version,
         template: Arc<dyn Template>,
     ) -> Self {
-        Self { name: name.into(), type_url, version, body: Body::PerProxy(template), uses: None }
+        Self {
+            name: name.into(),
+            type_url,
+            version,
+            body: Body::PerProxy(template),
+            uses: None,
+            tells_of_others: false,
+        }
     }
 
     /// The same, saying which clusters it names.
     pub fn using(mut self, clusters: impl IntoIterator<Item = Arc<str>>) -> Self {
         self.uses = Some(clusters.into_iter().collect());
+        self
+    }
+
+    /// The same, as a listener that tells of others.
+    pub fn telling_of_others(mut self) -> Self {
+        self.tells_of_others = true;
         self
     }
 

@@ -82,8 +82,10 @@ impl Session {
         let mut left = BTreeSet::new();
         let mut waits = false;
         let mut full = false;
-        for target in changed {
-            if uses_any(&target, &unacked) {
+        // A name that is known before its address is listened at leads nowhere.
+        let (others, telling): (Vec<_>, Vec<_>) = changed.into_iter().partition(|target| !target.tells_of_others);
+        for target in others.into_iter().chain(telling) {
+            if uses_any(&target, &unacked) || (waits && target.tells_of_others) {
                 waits = true;
                 left.insert(target.name.clone());
             } else if unknown_endpoints.contains(&target.name) {

@@ -85,7 +85,7 @@ pub fn wide(unit: &Arc<ProxyWide>) -> Vec<Arc<Rendered>> {
         let whole = template(TypeUrl::Listener, &sample.name.into(), dynamic, |dynamic: &DynamicConfig, own| {
             dynconf::render(dynamic, own).unwrap_or_default()
         });
-        out.push(whole.using([]));
+        out.push(whole.using([]).telling_of_others());
     }
     out.into_iter().map(Arc::new).collect()
 }

@@ -234,6 +234,24 @@ fn listeners_wait_for_new_clusters_that_they_use() {
 }
 
 #[test]
+fn a_listener_that_tells_of_others_comes_with_the_last_of_them() {
+    let names = |content| listener("names", content, &[]).telling_of_others();
+    let mut rig = Rig::new([resource(Cluster, "a", "1"), listener("la", "1", &["a"]), names("1")]);
+    let cds = rig.open(Cluster, &[], &[]);
+    rig.ack(&cds[0]);
+    let lds = rig.open(Listener, &[], &[]);
+    rig.ack(&lds[0]);
+    let new = [resource(Cluster, "b", "1"), listener("lb", "1", &["b"]), listener("la", "2", &["a"]), names("2")];
+    let sent = rig.put(new);
+    assert_eq!(brief(&sent), want(&[(Cluster, "b=1"), (Listener, "la=2")]));
+    assert_eq!(brief(&rig.ack(&sent[1])), []);
+    let sent = rig.ack(&sent[0]);
+    assert_eq!(brief(&sent), want(&[(Listener, "lb=1 names=2")]));
+    rig.ack(&sent[0]);
+    assert_eq!(brief(&rig.put([names("3")])), want(&[(Listener, "names=3")]), "nothing to wait for");
+}
+
+#[test]
 fn listeners_wait_five_seconds_at_most() {
     let mut rig = Rig::new([]);
     let cds = rig.open(Cluster, &[], &[]);
