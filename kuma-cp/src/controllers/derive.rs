@@ -21,7 +21,6 @@ pub use ahead::{Asks, DerivedAhead};
 const RETRY: Duration = Duration::from_secs(1);
 /// After somebody else was faster, wait for his change, which comes here as well.
 const OVERTAKEN: Duration = Duration::from_millis(10);
-
 /// After something that cannot be written until somebody mends it.
 const UNREADABLE: Duration = Duration::from_mins(1);
 
@@ -33,6 +32,7 @@ pub async fn run(store: Arc<dyn Store>, state: StateHandle, settings: Settings, 
     let mut seen = Arc::new(MeshState::new());
     let mut due: Option<Instant> = None;
     let mut knows_all = false;
+    let mut told = None;
     loop {
         let timer = async {
             match due {
@@ -78,8 +78,12 @@ pub async fn run(store: Arc<dyn Store>, state: StateHandle, settings: Settings, 
             }
             // Somebody wrote in between.
             Err(StoreError::Conflict(_) | StoreError::NotFound(_) | StoreError::AlreadyExists(_)) => OVERTAKEN,
-            Err(error @ StoreError::Unreadable(_)) => {
-                tracing::warn!(%error, "a derived resource is not written");
+            Err(StoreError::Unreadable(key)) => {
+                // Once: it comes again with every change until its row is mended.
+                if told.as_ref() != Some(&key) {
+                    tracing::warn!(error = %StoreError::Unreadable(key.clone()), "a derived resource is not written");
+                    told = Some(key);
+                }
                 write_others(&*store, &state, reconciler.step(&seen, &[], now).writes).await;
                 UNREADABLE
             }

@@ -3,7 +3,8 @@
 //!
 //! The data is read from `../shared/conformance` beside the project. `KUMA_CONFORMANCE_DIR` points at another folder of
 //! the same layout, for which nothing is expected: then the exit status is 0 only if every check that ran passed.
-//! `KUMA_CONFORMANCE_STORE` chooses the [`store`] behind the API. `KUMA_CONFORMANCE_BLESS=1` adds checks that pass to the list. An argument filters checks by substring.
+//! `KUMA_CONFORMANCE_STORE` chooses the [`store`] behind the API. `KUMA_CONFORMANCE_BLESS=1` adds checks that pass to the
+//! list. An argument filters checks by substring.
 
 mod case;
 mod compare;
