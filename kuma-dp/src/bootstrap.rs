@@ -2,7 +2,7 @@
 
 pub mod address;
 pub mod request;
-pub mod stats_tags;
+pub mod stats;
 pub mod tls;
 
 use std::{sync::Arc, time::Duration};

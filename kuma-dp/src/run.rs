@@ -21,7 +21,7 @@ use crate::{
         self, Attempt, Patience, TryError,
         address::CpAddress,
         request::{Bootstrap, BootstrapRequest, HostResources, MetricsResources, SpireResources, Versions},
-        stats_tags,
+        stats,
         tls::Trust,
     },
     config::Config,
@@ -107,7 +107,7 @@ async fn start(plan: &mut Plan, manager: &Notifier) -> anyhow::Result<Started> {
     claims.readiness_at(plan, &bootstrap)?;
     let yaml = String::from_utf8_lossy(&bootstrap.yaml);
     let sections = plan.resource.as_ref().and_then(DataplaneResource::inbound_sections);
-    let yaml = stats_tags::cheaper(&yaml, sections.as_deref());
+    let yaml = stats::cheaper(&yaml, sections.as_deref());
     plan.work_dir.write_private(&plan.work_dir.bootstrap(), yaml.as_bytes())?;
     Ok(Started { claims, bootstrap })
 }

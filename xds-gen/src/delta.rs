@@ -13,6 +13,8 @@
 //! - A changed cluster, which Envoy warms, is followed at once by its assignment. The version of an assignment on a
 //!   stream is a hash of its bytes and of the version of that stream's cluster of the same name, so that the rule
 //!   holds over reconnects; and whatever the version, it is sent again after each sending of the cluster.
+//! - The assignment of a new cluster follows it too, before the client asks: it subscribes when it takes the cluster,
+//!   which is before it takes the assignment. Not with the first clusters of a stream, which Envoy starts in phases.
 //! - Make before break: listeners wait for the ack of new clusters that they use (five seconds at most), and one that
 //!   tells of others comes with the last of them; a cluster is removed when no listener that the proxy may still have
 //!   uses it.
@@ -331,10 +333,15 @@ impl Session {
     /// The client still has what it had before this item.
     fn revert(&mut self, type_url: TypeUrl, item: Item) {
         let name = item.name.clone();
+        let was_there = item.before.is_some();
         let kind = self.kind_mut(type_url);
         kind.revert(item);
         if type_url == TypeUrl::Cluster {
-            self.kind_mut(TypeUrl::Endpoint).stale.insert(name);
+            let endpoints = self.kind_mut(TypeUrl::Endpoint);
+            if !was_there {
+                endpoints.expect_no_more(&name);
+            }
+            endpoints.stale.insert(name);
         }
     }
 
@@ -344,6 +351,7 @@ impl Session {
         if !kind.has_work() || !kind.may_send(now) {
             return None;
         }
+        let is_first = !kind.responded;
         let draft = if type_url.is_wildcard() {
             self.draft_listed(type_url, now, source)
         } else {
@@ -378,7 +386,18 @@ impl Session {
         }
         if type_url == TypeUrl::Cluster {
             let endpoints = self.kind_mut(TypeUrl::Endpoint);
-            items.iter().filter(|i| i.sent.is_some()).for_each(|i| endpoints.forget_endpoints(&i.name));
+            let expects = !is_first && endpoints.since.is_some();
+            for item in &items {
+                match (&item.before, &item.sent) {
+                    (_, None) => endpoints.expect_no_more(&item.name),
+                    (before, Some(_)) => {
+                        endpoints.forget_endpoints(&item.name);
+                        if before.is_none() && expects && !endpoints.subscribed.contains(&item.name) {
+                            endpoints.expected.insert(item.name.clone());
+                        }
+                    }
+                }
+            }
         }
         self.kind_mut(type_url).flights.push_back(Flight { nonce, at: now, items });
         Some(response)

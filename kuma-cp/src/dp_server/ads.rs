@@ -187,7 +187,8 @@ impl Ads {
         let mut first = Some(first);
         let mut grace = self.in_grace();
         let mut reported = SubscriptionStatus::default();
-        let mut next_report = tokio::time::Instant::now() + COUNT_INTERVAL;
+        // Set while something may have been counted that was not reported: a stream at rest wakes nobody.
+        let mut next_report = None;
 
         let outcome = loop {
             let mut set = view.set();
@@ -215,33 +216,10 @@ impl Ads {
                     }
                 }
             } else if let Some(set) = &set {
-                let deadline = stream.session.deadline(stream.start.elapsed());
-                let tick = async {
-                    match deadline {
-                        Some(at) => tokio::time::sleep_until((stream.start + at).into()).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                let retry = stream.retry.at;
-                let retry = async {
-                    match retry {
-                        Some(at) => tokio::time::sleep_until(at.into()).await,
-                        None => std::future::pending().await,
-                    }
-                };
+                let tick = stream.session.deadline(stream.start.elapsed()).map(|at| (stream.start + at).into());
+                let retry = stream.retry.at.map(Into::into);
                 let slot_end = permit.as_ref().map(|(_, until)| *until);
-                let slot_end = async {
-                    match slot_end {
-                        Some(at) => tokio::time::sleep_until(at).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                let grace_end = async {
-                    match self.grace_until.filter(|_| grace) {
-                        Some(at) => tokio::time::sleep_until(at.into()).await,
-                        None => std::future::pending().await,
-                    }
-                };
+                let grace_end = self.grace_until.filter(|_| grace).map(Into::into);
                 tokio::select! {
                     message = requests.message() => match message {
                         Ok(Some(request)) => match stream.request(request, &node_id, &**set) {
@@ -260,18 +238,18 @@ impl Ads {
                             responses = stream.step(Event::Changed(&told.changes), &*set);
                         }
                     }
-                    () = tick => responses = stream.step(Event::Tick, &**set),
-                    () = retry => {
+                    () = reached(tick) => responses = stream.step(Event::Tick, &**set),
+                    () = reached(retry) => {
                         stream.retry.at = None;
                         responses = stream.step(Event::Retry, &**set);
                     }
-                    () = slot_end => permit = None,
-                    () = grace_end => {
+                    () = reached(slot_end) => permit = None,
+                    () = reached(grace_end) => {
                         grace = false;
                         responses = stream.step(Event::Grace(false), &**set);
                     }
-                    () = tokio::time::sleep_until(next_report) => {
-                        next_report = tokio::time::Instant::now() + COUNT_INTERVAL;
+                    () = reached(next_report) => {
+                        next_report = None;
                         let status = stream.status();
                         if status != reported {
                             reported = status.clone();
@@ -279,10 +257,12 @@ impl Ads {
                                 proxy: proxy.clone(), id: subscription.clone(), status: Box::new(status),
                             }).await;
                         }
+                        continue;
                     }
                     why = &mut leaving => break Err(why),
                 }
             }
+            next_report = next_report.or_else(|| Some(tokio::time::Instant::now() + COUNT_INTERVAL));
             if !responses.is_empty() && !admitted {
                 admitted = true;
                 tokio::select! {
@@ -334,6 +314,14 @@ impl Ads {
     async fn report(&self, event: InsightEvent) {
         // The sink outlives the streams; if it is gone, the process is going too.
         let _ = self.insights.send(event).await;
+    }
+}
+
+/// Ends at this moment; never if there is none.
+async fn reached(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -91,6 +91,8 @@ pub(super) struct Kind {
     /// Subscribed by name.
     pub(super) subscribed: BTreeSet<Arc<str>>,
     pub(super) held: BTreeMap<Arc<str>, Held>,
+    /// Names that the client subscribes to when it has taken what is under way: answered before it asks, once.
+    pub(super) expected: BTreeSet<Arc<str>>,
     /// Subscribed names that get an answer whatever the client has.
     pub(super) owed: BTreeSet<Arc<str>>,
     /// The first response is due even if it is empty.
@@ -122,6 +124,7 @@ impl Kind {
             wildcard: false,
             subscribed: BTreeSet::new(),
             held: BTreeMap::new(),
+            expected: BTreeSet::new(),
             owed: BTreeSet::new(),
             owes_first: false,
             all_stale: false,
@@ -212,12 +215,26 @@ impl Kind {
     pub(super) fn subscribe(&mut self, name: Arc<str>, first: bool) {
         let brought = first && self.held.contains_key(&name);
         let under_way = self.flights.iter().any(|f| f.items.iter().any(|i| i.name == name));
-        if brought {
+        // What is under way answers it, if it is what is to be told now.
+        if brought || under_way {
             self.stale.insert(name.clone());
-        } else if !under_way {
+        } else {
+            if !self.wants(&name) {
+                // It has dropped what came before it asked.
+                self.held.remove(&name);
+            }
             self.owed.insert(name.clone());
         }
+        self.expected.remove(&name);
         self.subscribed.insert(name);
+    }
+
+    /// What would have made the client subscribe to this name is gone, or was refused.
+    pub(super) fn expect_no_more(&mut self, name: &str) {
+        self.expected.remove(name);
+        if !self.subscribed.contains(name) {
+            self.held.remove(name);
+        }
     }
 
     pub(super) fn unsubscribe(&mut self, name: &str) {

@@ -22,6 +22,10 @@ impl Session {
             let owed = kind.owed.contains(&name);
             let desired = source.named(type_url, &name);
             let Some(target) = desired.as_ref().and_then(|d| kind.acceptable(d, own)) else {
+                if !kind.subscribed.contains(&name) {
+                    // Expected, and there is nothing to be told: a cluster that needs no assignment.
+                    continue;
+                }
                 // A missing resource is said to be missing once, to whoever asks: that ends Envoy's wait. The removal
                 // of what it uses it would ignore. The same for a cluster that may be warming while its endpoints went:
                 // under way on this stream (and sent again, it waits again, whatever it was told before), or brought from
@@ -46,6 +50,7 @@ impl Session {
         let kind = self.kind_mut(type_url);
         kind.all_stale = false;
         kind.stale = left;
+        kind.expected.clear();
         draft
     }
 
@@ -59,9 +64,10 @@ impl Session {
     fn names_to_compare(&self, type_url: TypeUrl, warming: &BTreeSet<Arc<str>>) -> Vec<Arc<str>> {
         let kind = self.kind(type_url);
         let names: Vec<Arc<str>> = if kind.all_stale {
-            kind.subscribed.iter().cloned().collect()
+            kind.subscribed.union(&kind.expected).cloned().collect()
         } else {
-            kind.stale.union(&kind.owed).filter(|n| kind.subscribed.contains(*n)).cloned().collect()
+            let wanted = |name: &&Arc<str>| kind.subscribed.contains(*name) || kind.expected.contains(*name);
+            kind.stale.union(&kind.owed).filter(wanted).cloned().collect()
         };
         let (mut first, rest): (Vec<_>, Vec<_>) = names.into_iter().partition(|n| warming.contains(n));
         first.extend(rest);

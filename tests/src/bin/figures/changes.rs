@@ -117,6 +117,9 @@ struct Outcome {
     acked: Duration,
     /// Until the control plane had written the last response.
     sent: Duration,
+    /// Until the control plane had answered the request.
+    accepted: Duration,
+    begin: Instant,
     exchanges: Vec<Exchange>,
 }
 
@@ -159,6 +162,9 @@ impl Scene {
         let acked: Sample = outcomes.iter().map(|outcome| outcome.acked).collect();
         let sent: Sample = outcomes.iter().map(|outcome| outcome.sent).collect();
         println!("  {}: {acked}; sent by the control plane: {sent}", kind.name);
+        println!("    on the way: {}", timeline(outcomes.iter()));
+        let slowest = outcomes.iter().max_by_key(|outcome| outcome.acked);
+        println!("    the slowest: {}", timeline(slowest.into_iter()));
         println!("    per change and proxy: {}", per_proxy(&outcomes));
         let per_change = |nth: usize| millis(now[nth].saturating_sub(before[nth]) / CHANGES);
         let [control_plane, envoys, ours] = [0, 1, 2].map(per_change);
@@ -178,14 +184,21 @@ impl Scene {
         let first = self.tap.count();
         let begin = Instant::now();
         let answer = self.client.send("PUT", &path, &[("content-type", "application/json")], body.as_bytes()).unwrap();
+        let accepted = begin.elapsed();
         assert!(matches!(answer.status, 200 | 201), "PUT {path}: {} {}", answer.status, answer.body);
+        let (mut passed, mut exchanges, mut last) = (0, Vec::new(), None);
         loop {
-            let exchanges = self.tap.exchanges(first);
-            if let Some(last) = settled(&exchanges, kind.acks)
+            // Nothing is looked at twice: that would take processor time from those that are measured.
+            let now = self.tap.passed();
+            if now != passed {
+                (passed, exchanges) = (now, self.tap.exchanges(first));
+                last = settled(&exchanges, kind.acks);
+            }
+            if let Some(last) = last
                 && last.elapsed() > QUIET
             {
                 let sent = exchanges.iter().map(|exchange| exchange.sent).max().unwrap();
-                return Outcome { acked: last - begin, sent: sent - begin, exchanges };
+                return Outcome { acked: last - begin, sent: sent - begin, accepted, begin, exchanges };
             }
             assert!(begin.elapsed() < PATIENCE, "{} {nth}: not acked within {PATIENCE:?}: {exchanges:#?}", kind.name);
             thread::sleep(Duration::from_millis(5));
@@ -215,6 +228,30 @@ fn processor_time(pid: i32) -> Duration {
     let ticks: u32 = fields[14 - 3..=15 - 3].iter().map(|field| field.parse::<u32>().unwrap()).sum();
     // Hundredths of a second, on every machine that we build for.
     Duration::from_millis(10) * ticks
+}
+
+/// When the later proxy was sent a type, and had acked it: `answer 1.9 ms; Cluster sent 2.1 ms, acked 6.0 ms`, medians.
+fn timeline<'a>(outcomes: impl Iterator<Item = &'a Outcome> + Clone) -> String {
+    let mut by_type: BTreeMap<&str, (Vec<Duration>, Vec<Duration>)> = BTreeMap::new();
+    for outcome in outcomes.clone() {
+        let mut last: BTreeMap<&str, (Instant, Instant)> = BTreeMap::new();
+        for exchange in &outcome.exchanges {
+            let Some(answered) = exchange.answered else { continue };
+            let known = last.entry(&exchange.kind).or_insert((exchange.sent, answered));
+            *known = (known.0.max(exchange.sent), known.1.max(answered));
+        }
+        for (kind, (sent, answered)) in last {
+            let (all_sent, all_answered) = by_type.entry(kind).or_default();
+            all_sent.push(sent - outcome.begin);
+            all_answered.push(answered - outcome.begin);
+        }
+    }
+    let median = |times: Vec<Duration>| millis(times.into_iter().collect::<Sample>().median());
+    let accepted = median(outcomes.map(|outcome| outcome.accepted).collect());
+    let one = |(kind, (sent, acked)): (&str, (Vec<Duration>, Vec<Duration>))| {
+        format!("; {kind} sent {}, acked {}", median(sent), median(acked))
+    };
+    format!("answer {accepted}{}", by_type.into_iter().map(one).collect::<String>())
 }
 
 /// Responses, resources and bytes by type, on average: `Cluster 1.0/1.0/812 B`.

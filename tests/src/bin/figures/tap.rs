@@ -61,6 +61,8 @@ pub(crate) struct Exchange {
 struct Notes {
     streams: BTreeSet<StreamKey>,
     exchanges: Vec<Exchange>,
+    /// Messages of discovery, in both directions.
+    passed: u64,
 }
 
 /// A running tap.
@@ -100,6 +102,11 @@ impl Tap {
     /// Responses that were sent so far.
     pub(crate) fn count(&self) -> usize {
         self.notes.lock().unwrap().exchanges.len()
+    }
+
+    /// Messages that have passed, in both directions: while this stays, so do the exchanges.
+    pub(crate) fn passed(&self) -> u64 {
+        self.notes.lock().unwrap().passed
     }
 
     /// Responses from the `first` on, counted from 0.
@@ -161,6 +168,7 @@ fn request(notes: &mut Notes, stream: StreamKey, message: &[u8], at: Instant) {
         return;
     }
     notes.streams.insert(stream);
+    notes.passed += 1;
     let answered = notes.exchanges.iter_mut().rev().find(|exchange| {
         exchange.stream == stream && exchange.nonce == request.response_nonce && exchange.answered.is_none()
     });
@@ -174,6 +182,7 @@ fn response(notes: &mut Notes, stream: StreamKey, message: &[u8], at: Instant) {
     if !notes.streams.contains(&stream) {
         return;
     }
+    notes.passed += 1;
     let response = DeltaDiscoveryResponse::decode(message).unwrap();
     let names = response.resources.into_iter().map(|resource| resource.name).chain(response.removed_resources);
     notes.exchanges.push(Exchange {

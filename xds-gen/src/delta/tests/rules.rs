@@ -338,8 +338,61 @@ fn a_cluster_removed_and_added_again_gets_its_endpoints_again() {
     rig.unsubscribe(Endpoint, &["c"]);
     rig.ack(&cds[0]);
     let cds = rig.put([resource(Cluster, "c", "1"), resource(Endpoint, "c", "e")]);
-    assert_eq!(brief(&cds), want(&[(Cluster, "c=1")]));
-    assert_eq!(brief(&rig.subscribe(Endpoint, &["c"])), want(&[(Endpoint, "c=e")]));
+    assert_eq!(brief(&cds), want(&[(Cluster, "c=1"), (Endpoint, "c=e")]));
+}
+
+/// A rig in which a cluster and its endpoints are known, and a new one comes with this name.
+fn with_a_new_cluster(name: &str, resources: Vec<Rendered>) -> (Rig, Vec<Sent>) {
+    let mut rig = Rig::new([resource(Cluster, "known", "1"), resource(Endpoint, "known", "e")]);
+    let cds = rig.open(Cluster, &[], &[]);
+    assert_eq!(brief(&cds), want(&[(Cluster, "known=1")]), "the first ones are asked for");
+    let eds = rig.open(Endpoint, &["known"], &[]);
+    rig.ack_all([cds, eds].concat());
+    let sent = rig.put([vec![resource(Cluster, name, "1")], resources].concat());
+    (rig, sent)
+}
+
+#[test]
+fn endpoints_of_a_new_cluster_follow_it_before_they_are_asked_for() {
+    let (mut rig, sent) = with_a_new_cluster("new", vec![resource(Endpoint, "new", "e")]);
+    assert_eq!(brief(&sent), want(&[(Cluster, "new=1"), (Endpoint, "new=e")]));
+    assert_eq!(brief(&rig.subscribe(Endpoint, &["new"])), [], "the question crosses the answer");
+    assert_eq!(brief(&rig.ack_all(sent)), want(&[(Cluster, "new=1"), (Endpoint, "new=e")]));
+    assert_eq!(brief(&rig.put([resource(Endpoint, "new", "f")])), want(&[(Endpoint, "new=f")]));
+}
+
+#[test]
+fn who_asks_after_having_dropped_what_came_unasked_is_answered() {
+    let (mut rig, sent) = with_a_new_cluster("new", vec![resource(Endpoint, "new", "e")]);
+    rig.ack(&sent[1]);
+    assert_eq!(brief(&rig.subscribe(Endpoint, &["new"])), want(&[(Endpoint, "new=e")]));
+}
+
+#[test]
+fn a_cluster_that_changes_before_its_endpoints_are_asked_for_gets_them_again() {
+    let (mut rig, sent) = with_a_new_cluster("new", vec![resource(Endpoint, "new", "e")]);
+    assert_eq!(brief(&rig.put([resource(Cluster, "new", "2")])), []);
+    assert_eq!(brief(&rig.wait(ACK_WAIT)), want(&[(Cluster, "new=2")]));
+    assert_eq!(brief(&rig.subscribe(Endpoint, &["new"])), want(&[(Endpoint, "new=e")]));
+    // Without a question in between, the answer to what is under way is waited for.
+    let (mut rig, sent) = with_a_new_cluster("new", vec![resource(Endpoint, "new", "e")]);
+    rig.put([resource(Endpoint, "new", "f")]);
+    assert_eq!(brief(&rig.subscribe(Endpoint, &["new"])), []);
+    assert_eq!(brief(&rig.ack(&sent[1])), want(&[(Endpoint, "new=f")]));
+}
+
+#[test]
+fn nothing_is_told_unasked_of_what_needs_no_endpoints_or_was_refused() {
+    let (mut rig, sent) = with_a_new_cluster("static", vec![]);
+    assert_eq!(brief(&sent), want(&[(Cluster, "static=1")]));
+    // Endpoints of that name are nobody's, until somebody asks.
+    assert_eq!(brief(&rig.put([resource(Endpoint, "static", "e")])), []);
+
+    let (mut rig, sent) = with_a_new_cluster("bad", vec![resource(Endpoint, "bad", "e")]);
+    assert_eq!(brief(&rig.nack(&sent[0], "bad: no")), []);
+    rig.ack(&sent[1]);
+    assert_eq!(brief(&rig.put([resource(Endpoint, "bad", "f")])), []);
+    assert!(rig.session.is_settled());
 }
 
 #[test]
