@@ -6,6 +6,7 @@ mod cmd;
 pub mod config;
 pub mod document;
 pub mod output;
+mod pipe;
 pub mod template;
 mod trust;
 mod unreachable;
@@ -41,7 +42,16 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams
             return if stop.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    match cmd::run(&matches, streams).await {
+    let mut out = pipe::Output::to(streams.out);
+    let mut streams = Streams {
+        out: &mut out,
+        err: streams.err,
+        input: streams.input,
+        now: streams.now,
+        zone: streams.zone.clone(),
+        colours: streams.colours,
+    };
+    match cmd::run(&matches, &mut streams).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A problem document speaks for itself, whatever was being done.

@@ -4,6 +4,7 @@ mod history;
 
 use std::{
     collections::BTreeMap,
+    io::{self, Write},
     process::ExitCode,
     sync::{Arc, Mutex},
 };
@@ -74,20 +75,31 @@ impl Stub {
     }
 
     async fn run_in(&self, colours: bool, args: &[&str], input: &str) -> Done {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = self.run_to(&mut out, &mut err, colours, args, input).await;
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        Done { out: text(out), err: text(err), good: status == ExitCode::SUCCESS }
+    }
+
+    async fn run_to(
+        &self,
+        out: &mut (dyn Write + Send),
+        err: &mut (dyn Write + Send),
+        colours: bool,
+        args: &[&str],
+        input: &str,
+    ) -> ExitCode {
         let config = self.dir.path().join("config").display().to_string();
         let line = ["kumactl", "--config-file", &config].into_iter().chain(args.iter().copied());
-        let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut streams = kumactl::Streams {
-            out: &mut out,
-            err: &mut err,
+            out,
+            err,
             input: &mut input.as_bytes(),
             now: "2026-01-02T03:04:05Z".parse::<Timestamp>().expect("a time"),
             zone: TimeZone::UTC,
             colours,
         };
-        let status = kumactl::run(line.map(Into::into), &mut streams).await;
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        Done { out: text(out), err: text(err), good: status == ExitCode::SUCCESS }
+        kumactl::run(line.map(Into::into), &mut streams).await
     }
 
     /// What was asked, apart from the version.
@@ -179,6 +191,35 @@ async fn apply_creates_what_is_not_there_and_updates_what_is() {
         "{\"type\":\"MeshTimeout\",\"mesh\":\"demo\",\"name\":\"mt-1\",\"labels\":{\"team\":\"a\"},\
          \"spec\":{\"to\":[{\"targetRef\":{\"kind\":\"Mesh\"},\"default\":{\"connectionTimeout\":\"5s\"}}]}}"
     );
+}
+
+/// Standard output of which the first lines were enough.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_stops_nothing() {
+    let stub = Stub::start(&[
+        ("GET /meshes/m-1", 200, "{}"),
+        ("PUT /meshes/m-1", 200, "{}"),
+        ("GET /meshes/m-2", 200, "{}"),
+        ("PUT /meshes/m-2", 200, "{}"),
+    ])
+    .await;
+    let input = "type: Mesh\nname: m-1\n---\ntype: Mesh\nname: m-2\n";
+    let mut err = Vec::new();
+    let status = stub.run_to(&mut Closed, &mut err, false, &["apply", "-f", "-"], input).await;
+    assert_eq!((status, err.as_slice()), (ExitCode::SUCCESS, &b""[..]));
+    assert_eq!(stub.lines().last().map(String::as_str), Some("PUT /meshes/m-2"));
 }
 
 #[tokio::test]

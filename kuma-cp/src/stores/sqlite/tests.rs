@@ -76,6 +76,23 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(reopen(folder.path()).1.objects, 0, "what a Mesh owns went with it");
 }
 
+#[tokio::test]
+async fn the_log_is_moved_to_the_file_between_writes() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
+    store.write(vec![create(&mesh(), None)]).await.unwrap();
+    // 4 KB each, and as much again for their histories.
+    let team = "x".repeat(4_000);
+    for number in 0..1_000 {
+        store.write(vec![create(&workload(&format!("w-{number}"), &team), Some(mesh().key()))]).await.unwrap();
+    }
+    let size = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len() >> 20;
+    let (file, log) = (size(FILE), size("kuma.db-wal"));
+    assert!(file >= 4 && log <= 8, "{file} MB in the file, {log} MB in its log");
+    drop(store);
+    assert_eq!(reopen(folder.path()).1.objects, 1_001);
+}
+
 /// Actions and authors in the history of an object, and the label that it had.
 async fn told(store: &SqliteStore, object: &AnyResource) -> Vec<(u64, &'static str, String, Option<String>)> {
     let history = store.history(&object.key()).await.unwrap();

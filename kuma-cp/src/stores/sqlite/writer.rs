@@ -18,6 +18,9 @@ use super::{Shared, file::File};
 /// Most batches that share a transaction: bounds how long the first of them waits.
 const GROUP: usize = 256;
 
+/// Rows after which the write-ahead log is moved to the main file as soon as nobody waits: 1-2 MB of it.
+const TIDY_AFTER: usize = 128;
+
 /// Something for the thread to do.
 pub(super) enum Request {
     /// A batch to be written.
@@ -42,6 +45,8 @@ pub(super) struct Writer {
     pub(super) now: Box<dyn Fn() -> Timestamp + Send>,
     /// The last transaction failed.
     pub(super) failing: bool,
+    /// Rows that were written since the log was moved to the main file.
+    pub(super) untidy: usize,
 }
 
 type Answer = (oneshot::Sender<Result<Committed, StoreError>>, Result<Committed, StoreError>);
@@ -68,6 +73,10 @@ impl Writer {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.file.history(&key).map_err(text));
             }
+            if self.untidy >= TIDY_AFTER && requests.is_empty() {
+                self.untidy = 0;
+                self.file.tidy();
+            }
         }
         self.file.close();
     }
@@ -92,6 +101,7 @@ impl Writer {
         if !events.is_empty() {
             match self.file.save(ledger.revision(), &entries, &records) {
                 Ok(()) => {
+                    self.untidy += entries.len() + records.len();
                     if std::mem::take(&mut self.failing) {
                         tracing::info!(path = %self.file.path().display(), "the store can be written again");
                     }
