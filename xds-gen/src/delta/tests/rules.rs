@@ -370,7 +370,7 @@ fn who_asks_after_having_dropped_what_came_unasked_is_answered() {
 
 #[test]
 fn a_cluster_that_changes_before_its_endpoints_are_asked_for_gets_them_again() {
-    let (mut rig, sent) = with_a_new_cluster("new", vec![resource(Endpoint, "new", "e")]);
+    let (mut rig, _) = with_a_new_cluster("new", vec![resource(Endpoint, "new", "e")]);
     assert_eq!(brief(&rig.put([resource(Cluster, "new", "2")])), []);
     assert_eq!(brief(&rig.wait(ACK_WAIT)), want(&[(Cluster, "new=2")]));
     assert_eq!(brief(&rig.subscribe(Endpoint, &["new"])), want(&[(Endpoint, "new=e")]));
