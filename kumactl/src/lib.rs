@@ -42,10 +42,10 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams
             return if stop.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let mut out = pipe::Output::to(streams.out);
+    let (mut out, mut err) = (pipe::Output::to(streams.out), pipe::Output::to(streams.err));
     let mut streams = Streams {
         out: &mut out,
-        err: streams.err,
+        err: &mut err,
         input: streams.input,
         now: streams.now,
         zone: streams.zone.clone(),

@@ -14,7 +14,7 @@
 //!   stream is a hash of its bytes and of the version of that stream's cluster of the same name, so that the rule
 //!   holds over reconnects; and whatever the version, it is sent again after each sending of the cluster.
 //! - The assignment of a new cluster follows it too, before the client asks: it subscribes when it takes the cluster,
-//!   which is before it takes the assignment. Not with the first clusters of a stream, which Envoy starts in phases.
+//!   which is before it takes the assignment. Not with the first clusters of a process, which Envoy starts in phases.
 //! - Make before break: listeners wait for the ack of new clusters that they use (five seconds at most), and one that
 //!   tells of others comes with the last of them; a cluster is removed when no listener that the proxy may still have
 //!   uses it.
@@ -351,7 +351,7 @@ impl Session {
         if !kind.has_work() || !kind.may_send(now) {
             return None;
         }
-        let is_first = !kind.responded;
+        let is_first = kind.owes_first;
         let draft = if type_url.is_wildcard() {
             self.draft_listed(type_url, now, source)
         } else {

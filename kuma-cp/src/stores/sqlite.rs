@@ -99,7 +99,17 @@ impl SqliteStore {
         let shared = Shared::default();
         shared.lock().0 = ledger.clone();
         let (writer, requests) = mpsc::channel(MAILBOX);
-        let task = Writer { file, ledger, shared: shared.clone(), now: Box::new(now), failing: false, untidy: 0 };
+        let timer = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
+        let task = Writer {
+            file,
+            ledger,
+            shared: shared.clone(),
+            now: Box::new(now),
+            failing: false,
+            untidy: 0,
+            stuck: false,
+            timer,
+        };
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || task.run(requests));
         let thread = Some(thread.map_err(OpenError::Thread)?);
         Ok((Self { shared, writer: Some(writer), thread }, found))

@@ -54,7 +54,7 @@ fn rewritten(bootstrap: &str, inbounds: Option<&[String]>) -> Option<String> {
     let mut document = Part::whole(&bootstrap[section.clone()]).parse(Limits::FILE).ok()?.value;
     let tags = document.get_mut(KEY)?.get_mut("statsTags")?.as_array_mut()?;
     *tags = std::mem::take(tags).into_iter().flat_map(|tag| one(tag, inbounds)).collect();
-    if document[KEY].get("statsMatcher").is_none() {
+    if ["statsMatcher", "stats_matcher"].iter().all(|name| document[KEY].get(name).is_none()) {
         let patterns = OF_OURS.map(|prefix| json!({"prefix": prefix}));
         document[KEY]["statsMatcher"] = json!({"exclusionList": {"patterns": patterns}});
     }

@@ -210,16 +210,19 @@ impl Write for Closed {
 async fn a_reader_that_leaves_stops_nothing() {
     let stub = Stub::start(&[
         ("GET /meshes/m-1", 200, "{}"),
-        ("PUT /meshes/m-1", 200, "{}"),
+        ("PUT /meshes/m-1", 200, "{\"warnings\": [\"mind the gap\"]}"),
         ("GET /meshes/m-2", 200, "{}"),
         ("PUT /meshes/m-2", 200, "{}"),
     ])
     .await;
     let input = "type: Mesh\nname: m-1\n---\ntype: Mesh\nname: m-2\n";
+    let args = ["apply", "-f", "-"];
     let mut err = Vec::new();
-    let status = stub.run_to(&mut Closed, &mut err, false, &["apply", "-f", "-"], input).await;
-    assert_eq!((status, err.as_slice()), (ExitCode::SUCCESS, &b""[..]));
-    assert_eq!(stub.lines().last().map(String::as_str), Some("PUT /meshes/m-2"));
+    let status = stub.run_to(&mut Closed, &mut err, false, &args, input).await;
+    assert_eq!((status, err.as_slice()), (ExitCode::SUCCESS, &b"Warning: mind the gap\n"[..]));
+    assert_eq!(stub.run_to(&mut Closed, &mut Closed, false, &args, input).await, ExitCode::SUCCESS);
+    let written = stub.lines().into_iter().filter(|line| line == "PUT /meshes/m-2").count();
+    assert_eq!(written, 2, "what comes after the warning is applied as well");
 }
 
 #[tokio::test]

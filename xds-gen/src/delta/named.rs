@@ -49,8 +49,8 @@ impl Session {
         }
         let kind = self.kind_mut(type_url);
         kind.all_stale = false;
+        kind.expected.retain(|name| left.contains(name));
         kind.stale = left;
-        kind.expected.clear();
         draft
     }
 

@@ -27,10 +27,11 @@ pub const FILE: &str = "kuma.db";
 pub(super) const SCHEMA_VERSION: i64 = 3;
 /// "KUMA", so that the file is not taken for another program's.
 const APPLICATION: i64 = 0x4b55_4d41;
-/// Pages of the write-ahead log after which a commit moves them to the main file before it returns. Far more than are
-/// written between two calls of [`File::tidy`], unless nobody comes to that: moving 1,000 pages takes 60-80 ms, and
-/// somebody waits for the commit.
-const LOG_LIMIT: i64 = 8_000;
+/// Pages of the write-ahead log after which a commit moves them to the main file before it returns, while somebody waits
+/// for it: only if there was no pause for [`File::tidy`] before.
+const LOG_LIMIT: i64 = 4_000;
+/// Size in bytes to which the log is cut after it has grown beyond that.
+const LOG_KEPT: i64 = 4 << 20;
 /// How long a statement waits for a backup that reads.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -179,6 +180,7 @@ fn set_up(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
     // A commit waits for the disk.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_LIMIT)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
     if version < SCHEMA_VERSION {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if version == 0 {
@@ -241,13 +243,9 @@ impl File {
     }
 
     /// Moves what was committed from the write-ahead log to the main file, as far as nobody reads it there. Takes time,
-    /// and is best done when nobody waits.
-    pub(super) fn tidy(&self) {
-        let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = moved {
-            // A disk that is full or fails: the next commit says so, to somebody who waits for it.
-            tracing::debug!(%error, "the log of the store was not moved to its file; nothing is lost");
-        }
+    /// and is best done when nobody waits. What cannot be moved now stays in the log, which is as safe.
+    pub(super) fn tidy(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
     /// The revisions of an object, oldest first.

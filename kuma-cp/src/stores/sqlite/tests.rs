@@ -77,20 +77,25 @@ async fn everything_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn the_log_is_moved_to_the_file_between_writes() {
+async fn the_log_is_moved_to_the_file_in_a_pause() {
     let folder = TempDir::new().unwrap();
     let (store, _) = SqliteStore::open(folder.path(), Timestamp::now).unwrap();
     store.write(vec![create(&mesh(), None)]).await.unwrap();
-    // 4 KB each, and as much again for their histories.
+    // 4 KB each, and as much again for their histories: too little for a commit to do it.
     let team = "x".repeat(4_000);
-    for number in 0..1_000 {
+    for number in 0..300 {
         store.write(vec![create(&workload(&format!("w-{number}"), &team), Some(mesh().key()))]).await.unwrap();
     }
-    let size = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len() >> 20;
-    let (file, log) = (size(FILE), size("kuma.db-wal"));
-    assert!(file >= 4 && log <= 8, "{file} MB in the file, {log} MB in its log");
+    let size = || fs::metadata(folder.path().join(FILE)).unwrap().len() >> 20;
+    for _ in 0..200 {
+        if size() >= 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(size() >= 2, "{} MB in the file", size());
     drop(store);
-    assert_eq!(reopen(folder.path()).1.objects, 1_001);
+    assert_eq!(reopen(folder.path()).1.objects, 301);
 }
 
 /// Actions and authors in the history of an object, and the label that it had.

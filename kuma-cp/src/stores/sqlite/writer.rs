@@ -1,6 +1,6 @@
 //! The thread that writes the file.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use kuma_core::{
@@ -11,15 +11,20 @@ use kuma_core::{
         ledger::Ledger,
     },
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, oneshot},
+};
 
 use super::{Shared, file::File};
 
 /// Most batches that share a transaction: bounds how long the first of them waits.
 const GROUP: usize = 256;
 
-/// Rows after which the write-ahead log is moved to the main file as soon as nobody waits: 1-2 MB of it.
-const TIDY_AFTER: usize = 128;
+/// Rows after which the write-ahead log is moved to the main file in the next pause: some 2 MB of it, 30-60 ms.
+const TIDY_AFTER: usize = 256;
+/// Nobody wrote for so long: a burst is over.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Something for the thread to do.
 pub(super) enum Request {
@@ -47,6 +52,10 @@ pub(super) struct Writer {
     pub(super) failing: bool,
     /// Rows that were written since the log was moved to the main file.
     pub(super) untidy: usize,
+    /// The log could not be moved the last time.
+    pub(super) stuck: bool,
+    /// Tells pauses from bursts.
+    pub(super) timer: Runtime,
 }
 
 type Answer = (oneshot::Sender<Result<Committed, StoreError>>, Result<Committed, StoreError>);
@@ -54,7 +63,7 @@ type Answer = (oneshot::Sender<Result<Committed, StoreError>>, Result<Committed,
 impl Writer {
     /// Writes until the store is dropped.
     pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        while let Some(first) = requests.blocking_recv() {
+        while let Some(first) = self.next(&mut requests) {
             let mut group = Vec::new();
             let mut questions = Vec::new();
             let mut next = Some(first);
@@ -73,12 +82,36 @@ impl Writer {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.file.history(&key).map_err(text));
             }
-            if self.untidy >= TIDY_AFTER && requests.is_empty() {
-                self.untidy = 0;
-                self.file.tidy();
-            }
         }
         self.file.close();
+    }
+
+    /// The next request. A pause before it is used for what would keep somebody waiting.
+    fn next(&mut self, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        if self.untidy >= TIDY_AFTER {
+            let soon = async { tokio::time::timeout(PAUSE, requests.recv()).await };
+            match self.timer.block_on(soon) {
+                Ok(request) => return request,
+                Err(_) => self.tidy(),
+            }
+        }
+        requests.blocking_recv()
+    }
+
+    fn tidy(&mut self) {
+        self.untidy = 0;
+        let path = self.file.path().display();
+        match self.file.tidy() {
+            Ok(()) if std::mem::take(&mut self.stuck) => {
+                tracing::info!(%path, "the log of the store can be moved to its file again");
+            }
+            Ok(()) => {}
+            Err(error) if !self.stuck => {
+                self.stuck = true;
+                tracing::warn!(%path, %error, "the log of the store grows: it cannot be moved to its file; nothing is lost");
+            }
+            Err(_) => {}
+        }
     }
 
     fn write(&mut self, group: Vec<Batch>) {
