@@ -21,7 +21,7 @@ use super::{Shared, file::File};
 /// Most batches that share a transaction: bounds how long the first of them waits.
 const GROUP: usize = 256;
 
-/// Rows after which the write-ahead log is moved to the main file in the next pause: some 2 MB of it, 30-60 ms.
+/// Rows after which the write-ahead log is moved to the main file in the next pause: some 2 MB of it.
 const TIDY_AFTER: usize = 256;
 /// Nobody wrote for so long: a burst is over.
 const PAUSE: Duration = Duration::from_millis(50);
